@@ -1,0 +1,3 @@
+//! `kv`, the command-line tool for key-value stores.
+
+fn main() {}

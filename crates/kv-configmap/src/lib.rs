@@ -1,0 +1,1 @@
+//! A key-value store in the ConfigMaps or Secrets of a Kubernetes cluster.

@@ -1,0 +1,1 @@
+//! The contract in executable form: one suite that every backend passes.

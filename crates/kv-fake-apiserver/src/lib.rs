@@ -1,0 +1,1 @@
+//! A fake Kubernetes API server in the process, as a tower service under kube::Client.

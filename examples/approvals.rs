@@ -1,0 +1,2 @@
+//! An approvals store.
+fn main() {}
