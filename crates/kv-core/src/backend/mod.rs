@@ -1,0 +1,19 @@
+//! What backends are made of: the rules of the contract as pure code, for those who write a
+//! backend. Applications do not need it.
+//!
+//! - [`evaluate`] decides about one transaction: the only place where conditions, "unchanged is
+//!   unwritten" and the order of operations are decided.
+//! - [`Snapshot`] is a whole bucket in memory: copied in a moment, read without locks.
+//! - [`Replica`] is the newest [`Snapshot`] with its recent history: what cursors and watchers
+//!   need.
+//! - [`ForwardClock`] makes of any clock one that never goes back.
+
+mod evaluate;
+mod forward_clock;
+mod replica;
+mod snapshot;
+
+pub use evaluate::{Effect, Evaluation, Stored, evaluate};
+pub use forward_clock::ForwardClock;
+pub use replica::{Record, Replica};
+pub use snapshot::Snapshot;

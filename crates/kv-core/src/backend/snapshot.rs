@@ -1,0 +1,255 @@
+use std::ops::Bound;
+use std::time::SystemTime;
+
+use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
+
+use super::{Effect, Evaluation, evaluate};
+use crate::{Cursor, Entry, Key, ListOptions, Listing, Result, Revision, Transaction};
+
+/// A whole bucket at one revision, in memory. Cloning copies pointers: the clones share what
+/// neither has changed.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    revision: Revision,
+    entries: RedBlackTreeMapSync<Key, Entry>,
+    expiries: RedBlackTreeSetSync<(SystemTime, Key)>,
+    bytes: u64,
+}
+
+impl Snapshot {
+    /// A bucket of these entries.
+    #[must_use]
+    pub fn new(revision: Revision, entries: impl IntoIterator<Item = Entry>) -> Self {
+        let mut snapshot = Self {
+            revision,
+            ..Self::default()
+        };
+        for entry in entries {
+            snapshot.insert(entry);
+        }
+        snapshot
+    }
+
+    /// The last commit that it contains.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The number of entries, those included whose time has come but that are not yet reclaimed.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.size()
+    }
+
+    /// Whether there is no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The bytes of all keys and values.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The entry of `key` at the time `now`.
+    #[must_use]
+    pub fn get(&self, key: &Key, now: SystemTime) -> Option<&Entry> {
+        self.entries.get(key).filter(|entry| !entry.is_expired(now))
+    }
+
+    /// All entries in the order of their keys, expired ones included.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
+    /// The entries whose keys begin with `prefix` at the time `now`, after the key `after`.
+    pub fn range<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a Key>,
+        now: SystemTime,
+    ) -> impl Iterator<Item = &'a Entry> + 'a {
+        let start = match after.map(Key::as_str) {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        self.entries
+            .range::<str, _>((start, Bound::Unbounded))
+            .map(|(_, entry)| entry)
+            .take_while(move |entry| entry.key.as_str().starts_with(prefix))
+            .filter(move |entry| !entry.is_expired(now))
+    }
+
+    /// The page that `options` describes.
+    #[must_use]
+    pub fn page(&self, options: &ListOptions, now: SystemTime) -> Listing {
+        let after = options.resume_after();
+        let mut rest = self.range(&options.prefix, after, now);
+        let limit = options.limit.unwrap_or(usize::MAX);
+        let entries: Vec<Entry> = rest.by_ref().take(limit).cloned().collect();
+        let cursor = rest.next().map(|_| {
+            let after = entries.last().map(|entry| &entry.key).or(after);
+            Cursor::new(self.revision, after.cloned())
+        });
+        Listing {
+            entries,
+            revision: self.revision,
+            cursor,
+        }
+    }
+
+    /// Decides about a transaction on this state, see [`evaluate`].
+    ///
+    /// # Errors
+    ///
+    /// As [`evaluate`].
+    pub fn evaluate(&self, transaction: &Transaction, now: SystemTime) -> Result<Evaluation> {
+        evaluate(transaction, now, |key| Ok(self.entries.get(key).cloned()))
+    }
+
+    /// Applies the effects of one commit.
+    pub fn apply(&mut self, revision: Revision, effects: &[Effect]) {
+        self.revision = revision;
+        for Effect { key, stored } in effects {
+            self.remove(key);
+            if let Some(stored) = stored.clone() {
+                self.insert(Entry {
+                    key: key.clone(),
+                    value: stored.value,
+                    revision,
+                    expires_at: stored.expires_at,
+                });
+            }
+        }
+    }
+
+    /// The entries whose time came in the span `after < time <= until`, earliest first.
+    pub fn expired(
+        &self,
+        after: SystemTime,
+        until: SystemTime,
+    ) -> impl Iterator<Item = (SystemTime, &Key)> {
+        self.expiries
+            .iter()
+            .skip_while(move |(at, _)| *at <= after)
+            .take_while(move |(at, _)| *at <= until)
+            .map(|(at, key)| (*at, key))
+    }
+
+    /// When the next entry expires after the time `now`.
+    #[must_use]
+    pub fn next_expiry(&self, now: SystemTime) -> Option<SystemTime> {
+        self.expiries.iter().map(|(at, _)| *at).find(|at| *at > now)
+    }
+
+    /// Removes what has expired by `now`, at most `most` entries, and returns their keys with the
+    /// times of their expiry. A commit calls it, so that reclaiming costs no write of its own.
+    pub fn reclaim(&mut self, now: SystemTime, most: usize) -> Vec<(SystemTime, Key)> {
+        let expired: Vec<(SystemTime, Key)> = self
+            .expiries
+            .iter()
+            .take_while(|(at, _)| *at <= now)
+            .take(most)
+            .cloned()
+            .collect();
+        for (_, key) in &expired {
+            self.remove(key);
+        }
+        expired
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        self.bytes += size(&entry);
+        if let Some(at) = entry.expires_at {
+            self.expiries.insert_mut((at, entry.key.clone()));
+        }
+        self.entries.insert_mut(entry.key.clone(), entry);
+    }
+
+    fn remove(&mut self, key: &Key) {
+        let Some(entry) = self.entries.get(key) else {
+            return;
+        };
+        self.bytes -= size(entry);
+        if let Some(at) = entry.expires_at {
+            self.expiries.remove_mut(&(at, key.clone()));
+        }
+        self.entries.remove_mut(key);
+    }
+}
+
+fn size(entry: &Entry) -> u64 {
+    (entry.key.as_str().len() + entry.value.len()) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use crate::backend::Stored;
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn effect(key: &str, value: Option<(Vec<u8>, Option<u64>)>) -> Effect {
+        Effect {
+            key: Key::new(key).unwrap(),
+            stored: value.map(|(value, expires)| Stored {
+                value: Bytes::from(value),
+                expires_at: expires.map(at),
+            }),
+        }
+    }
+
+    proptest! {
+        /// Against a plain map: content, accounting and expiry after any series of commits.
+        #[test]
+        fn it_holds_what_a_plain_map_holds(
+            steps in proptest::collection::vec(
+                ("[abc]{1,3}", proptest::option::of(
+                    (proptest::collection::vec(any::<u8>(), 0..4), proptest::option::of(1..9u64)))),
+                0..40),
+            now in 0..10u64,
+        ) {
+            let (mut snapshot, mut model) = (Snapshot::default(), BTreeMap::new());
+            for (step, (key, value)) in steps.into_iter().enumerate() {
+                snapshot.apply(Revision::new(step as u64 + 1), &[effect(&key, value.clone())]);
+                match value {
+                    Some(value) => model.insert(key, value),
+                    None => model.remove(&key),
+                };
+            }
+            let size: usize = model.iter().map(|(k, (v, _))| k.len() + v.len()).sum();
+            prop_assert_eq!(snapshot.bytes(), size as u64);
+            model.retain(|_, (_, expires)| expires.is_none_or(|seconds| seconds > now));
+            let listing = snapshot.page(&ListOptions::default(), at(now));
+            let found: Vec<_> = listing.entries.iter().map(|e| e.key.as_str().to_owned()).collect();
+            prop_assert_eq!(found, model.keys().cloned().collect::<Vec<_>>());
+            let gone = snapshot.reclaim(at(now), usize::MAX).len();
+            prop_assert_eq!(snapshot.len(), model.len());
+            prop_assert_eq!(snapshot.expired(UNIX_EPOCH, at(now)).count(), 0);
+            prop_assert!(gone <= 40);
+        }
+    }
+
+    #[test]
+    fn a_page_of_nothing_still_says_that_more_is_left() {
+        let mut snapshot = Snapshot::default();
+        snapshot.apply(Revision::new(1), &[effect("a", Some((vec![], None)))]);
+        let page = snapshot.page(&ListOptions::default().with_limit(0), at(0));
+        assert!(page.entries.is_empty());
+        let cursor = page.cursor.unwrap();
+        let page = snapshot.page(&ListOptions::default().with_cursor(cursor), at(0));
+        assert_eq!(page.entries.len(), 1);
+        assert!(page.cursor.is_none());
+    }
+}
