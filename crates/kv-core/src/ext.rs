@@ -4,7 +4,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 
-use crate::backoff::Backoff;
+use crate::backend::Backoff;
 use crate::{
     Commit, Consistency, Cursor, Entry, Error, GetOptions, Key, KvStore, ListOptions, Result,
     Revision, Transaction,
@@ -249,11 +249,11 @@ pub trait KvStoreExt: KvStore {
         let key = parse(key);
         async move {
             let key = key?;
-            let mut backoff = Backoff::default();
+            let mut backoff = Backoff::new(rand::random());
+            let mut first = true;
             loop {
                 // A commit checks the first read, so that it may come from the cache and the
                 // whole costs one request; but a refusal must not rest on an old entry.
-                let first = backoff.attempts() == 0;
                 let consistency = if first {
                     Consistency::Cached
                 } else {
@@ -264,7 +264,7 @@ pub trait KvStoreExt: KvStore {
                 let new = match change(old.as_ref()) {
                     Ok(new) => new.map(Into::into),
                     Err(_) if first => {
-                        backoff.skip();
+                        first = false;
                         continue;
                     }
                     Err(refusal) => return Err(refusal),
@@ -272,7 +272,8 @@ pub trait KvStoreExt: KvStore {
                 match self.commit(replace(&key, old.as_ref(), new)).await {
                     Ok(commit) => return Ok(entry_revision(&commit)),
                     Err(error) if error.is_conflict() && backoff.attempts() < MODIFY_ATTEMPTS => {
-                        backoff.wait().await;
+                        first = false;
+                        tokio::time::sleep(backoff.next_wait()).await;
                     }
                     Err(error) => return Err(error.into()),
                 }

@@ -35,7 +35,6 @@
 pub mod backend;
 pub mod prelude;
 
-mod backoff;
 mod clock;
 mod entry;
 mod error;

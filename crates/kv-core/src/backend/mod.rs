@@ -4,15 +4,20 @@
 //! - [`evaluate`] decides about one transaction: the only place where conditions, "unchanged is
 //!   unwritten" and the order of operations are decided.
 //! - [`Snapshot`] is a whole bucket in memory: copied in a moment, read without locks.
-//! - [`Replica`] is the newest [`Snapshot`] with its recent history: what cursors and watchers
-//!   need.
+//! - [`Replica`] is the newest [`Snapshot`] with its recent history: what watchers need.
+//! - [`Cursors`] keeps the snapshots that pages of a listing come from.
+//! - [`Backoff`] spreads those who collided.
 //! - [`ForwardClock`] makes of any clock one that never goes back.
 
+mod backoff;
+mod cursors;
 mod evaluate;
 mod forward_clock;
 mod replica;
 mod snapshot;
 
+pub use backoff::Backoff;
+pub use cursors::Cursors;
 pub use evaluate::{Effect, Evaluation, Stored, evaluate};
 pub use forward_clock::ForwardClock;
 pub use replica::{Record, Replica};

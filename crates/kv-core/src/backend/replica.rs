@@ -6,10 +6,10 @@ use futures::future::{Either, select};
 use futures::stream::{self, StreamExt};
 use tokio::sync::watch;
 
-use super::Snapshot;
+use super::{Cursors, Snapshot};
 use crate::{
-    Change, Clock, Cursor, Error, Key, ListOptions, Listing, Result, Revision, SnapshotReason,
-    WatchEvent, WatchOptions, WatchStart, WatchStream,
+    Change, Clock, Key, ListOptions, Listing, Result, Revision, SnapshotReason, WatchEvent,
+    WatchOptions, WatchStart, WatchStream,
 };
 
 /// How many commits are kept for watchers that are behind, and for those that resume.
@@ -18,9 +18,6 @@ const HISTORY_COMMITS: usize = 1_024;
 /// How many bytes of keys and values the kept commits may hold together.
 const HISTORY_BYTES: usize = 32 * 1024 * 1024;
 
-/// How many snapshots are kept for cursors.
-const CURSOR_SNAPSHOTS: usize = 64;
-
 /// The newest state of a bucket with its recent history: serves reads, cursors and watchers.
 ///
 /// Watchers read the kept history at their own pace. Nothing is queued for them, so that a slow
@@ -28,6 +25,7 @@ const CURSOR_SNAPSHOTS: usize = 64;
 #[derive(Debug)]
 pub struct Replica {
     state: Mutex<State>,
+    cursors: Cursors,
     clock: Arc<dyn Clock>,
     /// Counts what was published, to wake watchers.
     published: watch::Sender<u64>,
@@ -53,8 +51,6 @@ struct State {
     history: VecDeque<Arc<Record>>,
     history_bytes: usize,
     complete_after: Revision,
-    /// Snapshots into which cursors were handed out, oldest first.
-    retained: VecDeque<Snapshot>,
 }
 
 impl Replica {
@@ -69,6 +65,7 @@ impl Replica {
         };
         Self {
             state: Mutex::new(state),
+            cursors: Cursors::default(),
             clock,
             published: watch::Sender::new(0),
         }
@@ -114,18 +111,10 @@ impl Replica {
     ///
     /// # Errors
     ///
-    /// [`Error::Compacted`] where the snapshot of the cursor is gone.
+    /// [`Error::Compacted`](crate::Error::Compacted) where the snapshot of the cursor is gone.
     pub fn page(&self, options: &ListOptions) -> Result<Listing> {
-        let now = self.clock.now();
-        let snapshot = match &options.cursor {
-            None => self.snapshot(),
-            Some(cursor) => self.retained(cursor)?,
-        };
-        let listing = snapshot.page(options, now);
-        if listing.cursor.is_some() {
-            self.retain(snapshot);
-        }
-        Ok(listing)
+        self.cursors
+            .page(&self.snapshot(), options, self.clock.now())
     }
 
     /// Begins a watch on the history of this replica.
@@ -137,30 +126,6 @@ impl Replica {
             Some((Ok(event), watcher))
         })
         .boxed()
-    }
-
-    fn retained(&self, cursor: &Cursor) -> Result<Snapshot> {
-        let state = self.state();
-        let requested = cursor.snapshot();
-        let mut candidates = state.retained.iter().rev().chain([&state.snapshot]);
-        let found = candidates
-            .find(|snapshot| snapshot.revision() == requested)
-            .cloned();
-        found.ok_or(Error::Compacted {
-            requested,
-            current: state.snapshot.revision(),
-        })
-    }
-
-    fn retain(&self, snapshot: Snapshot) {
-        let mut state = self.state();
-        state
-            .retained
-            .retain(|kept| kept.revision() != snapshot.revision());
-        state.retained.push_back(snapshot);
-        if state.retained.len() > CURSOR_SNAPSHOTS {
-            state.retained.pop_front();
-        }
     }
 
     fn wake(&self) {

@@ -156,6 +156,14 @@ impl<T: KvStore, V, C: Codec<V>> TypedStore<T, V, C> {
         })
     }
 
+    /// Encodes before anything is awaited, so that the future does not hold a `&V`.
+    fn encode_under<K>(&self, key: K, value: &V) -> Result<(Key, Bytes)>
+    where
+        K: TryInto<Key, Error: Into<Error>>,
+    {
+        Ok((key.try_into().map_err(Into::into)?, self.encode(value)?))
+    }
+
     /// Decodes an entry as this store does.
     ///
     /// # Errors
@@ -216,12 +224,15 @@ impl<T: KvStore, V, C: Codec<V>> TypedStore<T, V, C> {
     /// # Errors
     ///
     /// As [`KvStoreExt::put`].
-    pub async fn put<K>(&self, key: K, value: &V) -> Result<Revision>
+    pub fn put<K>(&self, key: K, value: &V) -> impl Future<Output = Result<Revision>> + Send
     where
         K: TryInto<Key, Error: Into<Error>>,
     {
-        let key = key.try_into().map_err(Into::into)?;
-        self.inner.put(key, self.encode(value)?).await
+        let encoded = self.encode_under(key, value);
+        async move {
+            let (key, value) = encoded?;
+            self.inner.put(key, value).await
+        }
     }
 
     /// Stores a value under a key that must be absent, as [`KvStoreExt::create`].
@@ -229,12 +240,15 @@ impl<T: KvStore, V, C: Codec<V>> TypedStore<T, V, C> {
     /// # Errors
     ///
     /// As [`KvStoreExt::create`].
-    pub async fn create<K>(&self, key: K, value: &V) -> Result<Revision>
+    pub fn create<K>(&self, key: K, value: &V) -> impl Future<Output = Result<Revision>> + Send
     where
         K: TryInto<Key, Error: Into<Error>>,
     {
-        let key = key.try_into().map_err(Into::into)?;
-        self.inner.create(key, self.encode(value)?).await
+        let encoded = self.encode_under(key, value);
+        async move {
+            let (key, value) = encoded?;
+            self.inner.create(key, value).await
+        }
     }
 
     /// Stores a value over the entry of exactly that revision, as [`KvStoreExt::update`].
@@ -242,12 +256,20 @@ impl<T: KvStore, V, C: Codec<V>> TypedStore<T, V, C> {
     /// # Errors
     ///
     /// As [`KvStoreExt::update`].
-    pub async fn update<K>(&self, key: K, value: &V, revision: Revision) -> Result<Revision>
+    pub fn update<K>(
+        &self,
+        key: K,
+        value: &V,
+        revision: Revision,
+    ) -> impl Future<Output = Result<Revision>> + Send
     where
         K: TryInto<Key, Error: Into<Error>>,
     {
-        let key = key.try_into().map_err(Into::into)?;
-        self.inner.update(key, self.encode(value)?, revision).await
+        let encoded = self.encode_under(key, value);
+        async move {
+            let (key, value) = encoded?;
+            self.inner.update(key, value, revision).await
+        }
     }
 
     /// Removes a key, as [`KvStoreExt::delete`].
