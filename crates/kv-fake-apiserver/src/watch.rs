@@ -1,0 +1,285 @@
+//! Watches: a stream of the changes after a version.
+
+use std::collections::VecDeque;
+use std::future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kube::core::Status;
+use serde_json::{Value, json};
+use tokio::sync::watch::Receiver;
+use tokio::time::{Instant, sleep_until};
+
+use crate::fault::{WatchFault, WatchFaultKind};
+use crate::kind::Kind;
+use crate::object::Object;
+use crate::read::parse_version;
+use crate::reply::status_json;
+use crate::request::ApiRequest;
+use crate::selector::Selector;
+use crate::service::{BoxError, connection_reset};
+use crate::shared::{Shared, Signal};
+use crate::status::{Result, expired};
+use crate::store::{Change, Store};
+
+/// How often a watch is told that nothing happened.
+const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
+/// How long before the end of a watch its last bookmark comes.
+const LAST_BOOKMARK: Duration = Duration::from_secs(2);
+/// How long a watch lasts that does not say so; the real server draws 30 to 60 minutes.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// One open watch.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    shared: Arc<Shared>,
+    signal: Receiver<Signal>,
+    filter: Filter,
+    /// The version up to which changes have been queued.
+    cursor: u64,
+    queue: VecDeque<Bytes>,
+    bookmarks: bool,
+    next_bookmark: Instant,
+    deadline: Instant,
+    cuts: u64,
+    ended: bool,
+    fault: Option<WatchFault>,
+    delivered: u64,
+}
+
+#[derive(Debug)]
+struct Filter {
+    kind: Kind,
+    namespace: String,
+    selector: Selector,
+    metadata_only: bool,
+}
+
+impl Watch {
+    /// Opens a watch; only a request that can't be understood is refused outright.
+    pub(crate) fn open(shared: &Arc<Shared>, request: &ApiRequest) -> Result<Watch> {
+        let filter = Filter {
+            kind: request.kind,
+            namespace: request.namespace().to_owned(),
+            selector: Selector::parse(&request.query)?,
+            metadata_only: request.metadata_only,
+        };
+        let version = request
+            .query
+            .get("resourceVersion")
+            .map(parse_version)
+            .transpose()?;
+        let timeout = request.query.number("timeoutSeconds")?;
+        let deadline = Instant::now() + timeout.map_or(DEFAULT_TIMEOUT, Duration::from_secs);
+        let signal = shared.subscribe();
+        let cuts = signal.borrow().cuts;
+        let mut watch = Watch {
+            shared: Arc::clone(shared),
+            signal,
+            filter,
+            cursor: 0,
+            queue: VecDeque::new(),
+            bookmarks: request.query.flag("allowWatchBookmarks"),
+            next_bookmark: Instant::now() + BOOKMARK_PERIOD,
+            deadline,
+            cuts,
+            ended: false,
+            fault: None,
+            delivered: 0,
+        };
+        watch.start(
+            version.unwrap_or(0),
+            request.query.flag("sendInitialEvents"),
+        );
+        Ok(watch)
+    }
+
+    pub(crate) fn disturb(&mut self, fault: WatchFault) {
+        self.fault = Some(fault);
+    }
+
+    /// Queues what a watch begins with: nothing, the present objects, or a refusal.
+    fn start(&mut self, version: u64, initial_events: bool) {
+        let shared = Arc::clone(&self.shared);
+        let state = shared.lock();
+        let store = &state.registry.store;
+        if version == 0 || initial_events {
+            let objects = store.list(self.filter.kind, &self.filter.namespace);
+            let lines = objects
+                .filter(|object| self.filter.selector.matches(object))
+                .map(|object| self.filter.line("ADDED", object));
+            self.queue = lines.collect();
+            self.cursor = store.revision();
+            if initial_events && self.bookmarks {
+                let bookmark = self.filter.bookmark(self.cursor, true);
+                self.queue.push_back(bookmark);
+            }
+        } else if version < store.oldest() {
+            self.queue
+                .push_back(error_line(&expired(version, store.oldest())));
+            self.ended = true;
+        } else {
+            self.cursor = version;
+        }
+    }
+
+    /// The next piece of the stream, or its end.
+    pub(crate) async fn next(&mut self) -> Option<std::result::Result<Bytes, BoxError>> {
+        loop {
+            if self.signal.borrow_and_update().cuts != self.cuts {
+                return self.end_with(connection_reset());
+            }
+            if let Some(end) = self.disturbance().await {
+                return end;
+            }
+            if let Some(line) = self.queue.pop_front() {
+                return Some(Ok(self.deliver(line)));
+            }
+            if self.ended || Instant::now() >= self.deadline || !self.fetch() {
+                return None;
+            }
+            if self.queue.is_empty() {
+                self.wait().await;
+            }
+        }
+    }
+
+    fn end_with(&mut self, error: BoxError) -> Option<std::result::Result<Bytes, BoxError>> {
+        self.fault = None;
+        self.queue.clear();
+        if std::mem::replace(&mut self.ended, true) {
+            None
+        } else {
+            Some(Err(error))
+        }
+    }
+
+    /// What an injected fault makes of the stream from here on.
+    async fn disturbance(&mut self) -> Option<Option<std::result::Result<Bytes, BoxError>>> {
+        let fault = self.fault.filter(|fault| self.delivered >= fault.after)?;
+        match fault.kind {
+            WatchFaultKind::Duplicated => None,
+            WatchFaultKind::Stalled => future::pending().await,
+            WatchFaultKind::Cut => Some(self.end_with(connection_reset())),
+            WatchFaultKind::Closed => Some(None),
+            WatchFaultKind::Expired => {
+                self.fault = None;
+                self.ended = true;
+                self.queue.clear();
+                let oldest = self.cursor + 1;
+                Some(Some(Ok(error_line(&expired(self.cursor, oldest)))))
+            }
+        }
+    }
+
+    fn deliver(&mut self, line: Bytes) -> Bytes {
+        let duplicated = self.fault.is_some_and(|fault| {
+            fault.kind == WatchFaultKind::Duplicated && self.delivered >= fault.after
+        });
+        self.delivered += 1;
+        if duplicated {
+            Bytes::from([line.as_ref(), line.as_ref()].concat())
+        } else {
+            line
+        }
+    }
+
+    /// Queues the changes since the last time; a client too far behind is given up.
+    fn fetch(&mut self) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let state = shared.lock();
+        let store = &state.registry.store;
+        if self.cursor < store.oldest() {
+            return false;
+        }
+        self.queue.extend(self.filter.lines(store, self.cursor));
+        self.cursor = self.cursor.max(store.revision());
+        self.queue.len() <= state.watch_backlog
+    }
+
+    async fn wait(&mut self) {
+        let bookmark = self.bookmark_time();
+        tokio::select! {
+            changed = self.signal.changed() => {
+                if changed.is_err() {
+                    self.ended = true;
+                }
+            }
+            () = sleep_until(bookmark.unwrap_or(self.deadline).min(self.deadline)) => {
+                if bookmark.is_some_and(|time| Instant::now() >= time) {
+                    self.queue.push_back(self.filter.bookmark(self.cursor, false));
+                    self.next_bookmark = Instant::now() + BOOKMARK_PERIOD;
+                }
+            }
+        }
+    }
+
+    fn bookmark_time(&self) -> Option<Instant> {
+        let last = self.deadline.checked_sub(LAST_BOOKMARK)?;
+        // After the last one, only the end is left to wait for.
+        let due = if Instant::now() >= last {
+            None
+        } else {
+            Some(last.min(self.next_bookmark))
+        };
+        due.filter(|_| self.bookmarks)
+    }
+}
+
+impl Filter {
+    fn lines(&self, store: &Store, after: u64) -> Vec<Bytes> {
+        store
+            .changes_after(after)
+            .filter_map(|change| self.line_of(change))
+            .collect()
+    }
+
+    /// A change, as it looks to somebody who sees only matching objects.
+    fn line_of(&self, change: &Change) -> Option<Bytes> {
+        let object = &change.object;
+        let here = self.namespace.is_empty() || object.namespace() == self.namespace;
+        if object.kind() != self.kind || !here {
+            return None;
+        }
+        let before = change
+            .previous
+            .as_ref()
+            .filter(|previous| self.selector.matches(previous));
+        let after = !change.deleted && self.selector.matches(object);
+        match (before, after) {
+            (None, false) => None,
+            (None, true) => Some(self.line("ADDED", object)),
+            (Some(_), true) => Some(self.line("MODIFIED", object)),
+            (Some(previous), false) => Some(self.line("DELETED", &previous.at(change.revision))),
+        }
+    }
+
+    fn line(&self, event: &str, object: &Object) -> Bytes {
+        let object = object.render(self.metadata_only);
+        let head = format!("{{\"type\":\"{event}\",\"object\":");
+        Bytes::from([head.as_bytes(), object.as_ref(), b"}\n"].concat())
+    }
+
+    fn bookmark(&self, revision: u64, initial_end: bool) -> Bytes {
+        let (kind, version) = match self.metadata_only {
+            true => ("PartialObjectMetadata", "meta.k8s.io/v1"),
+            false => (self.kind.name(), "v1"),
+        };
+        let mut metadata =
+            json!({ "resourceVersion": revision.to_string(), "creationTimestamp": null });
+        if initial_end {
+            metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
+        }
+        let object = json!({ "kind": kind, "apiVersion": version, "metadata": metadata });
+        event_line("BOOKMARK", &object)
+    }
+}
+
+fn event_line(event: &str, object: &Value) -> Bytes {
+    Bytes::from(format!("{}\n", json!({ "type": event, "object": object })))
+}
+
+fn error_line(status: &Status) -> Bytes {
+    event_line("ERROR", &status_json(status))
+}
