@@ -1,0 +1,3 @@
+//! The suite on memory: plain, through every pointer and through every wrapper.
+
+mod plain;
