@@ -1,1 +1,73 @@
-//! A key-value store in the ConfigMaps or Secrets of a Kubernetes cluster.
+//! A [`KvStore`](kv_core::KvStore) in the ConfigMaps or Secrets of a Kubernetes cluster: what an
+//! application remembers is kept in the Kubernetes API, and nobody runs a database.
+//!
+//! ```no_run
+//! use kv_configmap::Buckets;
+//! use kv_core::{OpenMode, prelude::*};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = kube::Client::try_default().await?;
+//! let buckets = Buckets::config_maps(client, "default");
+//! let store = buckets.open("approvals", OpenMode::OpenOrCreate).await?;
+//! store.put("deployments/web", "approved").await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it promises
+//!
+//! - **Any number of writers**, in any number of processes: every write is conditional on the
+//!   version of the object that it was decided on, and a writer that was slower decides again.
+//! - **One request a put**: a put on a bucket that nobody else has changed is one request; a
+//!   linearizable get is one, a get with [`Consistency::Cached`](kv_core::Consistency::Cached)
+//!   none. Puts that wait at the same time share a write, and gets a read.
+//! - **Exactly once**: a write whose answer was lost is sent again as it was, and found by its
+//!   batch id in the head if it had been applied.
+//! - **Durable**: acknowledged means stored in the cluster's etcd.
+//!
+//! # Limits
+//!
+//! | what | limit |
+//! |---|---|
+//! | bucket | 1,036,288 bytes after compression, 98.8 % of a ConfigMap |
+//! | value | 1,024,000 bytes |
+//! | key | 1,024 bytes |
+//! | transaction | 1,024 operations |
+//! | bucket name | 200 characters, an RFC 1123 subdomain |
+//! | raw data of a bucket | 64 MiB |
+//!
+//! The store has no [`WatchStore`](kv_core::WatchStore).
+//!
+//! # Permissions
+//!
+//! `get`, `update` and `create` on `configmaps` (or `secrets`), and `delete` for teardown. A role
+//! that names the one object (`resourceNames`) is enough for all but `create`, which Kubernetes
+//! cannot restrict by name.
+//!
+//! # The client
+//!
+//! kube's client tries requests again by itself on 429, 503 and 504, writes included, unless
+//! `Config::default_retry` is `false`. The store is safe with both, but prefers `false`: it knows
+//! better which request to repeat, and for how long. One case is safe only with `false`: if a
+//! bucket is torn down and made anew while the client repeats a write to it, then the write can
+//! be applied to the old bucket and again to the new one.
+
+mod api;
+mod attempt;
+mod buckets;
+mod committer;
+mod describe;
+mod engine;
+mod failure;
+mod handle;
+mod known;
+mod name;
+mod object;
+mod reader;
+mod resource;
+mod shared;
+mod store;
+mod waiting;
+
+pub use buckets::Buckets;
+pub use store::ConfigMapStore;

@@ -1,0 +1,342 @@
+//! One attempt of the committer: decide, write, and find out what became of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kv_core::backend::Backoff;
+use kv_core::{Clock, Commit, Error, Result, Revision};
+use tokio::time::Duration;
+use tracing::debug;
+
+use crate::committer::{Committer, Pending, value_bytes};
+use crate::describe::describe;
+use crate::engine::{BatchId, Proposal, Resolution, Write, propose, verdicts_without_bucket};
+use crate::failure::{Failure, FailureKind};
+use crate::known::{Known, Present};
+use crate::object::{Metadata, body};
+use crate::shared::off_runtime;
+use crate::waiting::Waiting;
+
+/// How it goes on with a batch.
+pub(crate) enum Next {
+    /// Some transactions were answered and taken out of the batch, or all callers have given up.
+    Answered,
+    /// Decide about those that are left, on a state that is as new as they are.
+    OnFreshBase,
+    /// The same, after a wait: another writer was faster.
+    AfterConflict,
+    /// Try the same again, after a wait.
+    Again {
+        /// How long.
+        after: Duration,
+    },
+}
+
+/// A write, and what to answer once it is in place.
+struct Attempt {
+    outcomes: Vec<Result<Commit>>,
+    write: Write,
+    body: Bytes,
+    /// The state it was decided on, and its generation.
+    base: Arc<Present>,
+    generation: u64,
+    /// Whether some request of it may have been applied, or may still be.
+    in_doubt: bool,
+}
+
+impl Committer {
+    /// Decides about the batch on the known state, and writes what there is to write.
+    pub(crate) async fn step(
+        &mut self,
+        batch: &mut Vec<Pending>,
+        fresh: bool,
+        backoff: &mut Backoff,
+    ) -> Next {
+        let (known, generation) = self.shared.known_at();
+        let base = match known {
+            Known::Present(base) => base,
+            Known::Absent => return self.step_without_bucket(batch, fresh, backoff).await,
+            Known::Unread => return self.refresh(batch, backoff).await,
+        };
+        let Proposal { outcomes, write } = match self.propose(&base, batch).await {
+            Ok(proposal) => proposal,
+            Err(error) => return answer_all(batch, &error),
+        };
+        match write {
+            // Verdicts, also on the lack of room, need a state as new as the calls.
+            None if fresh => answer(batch, outcomes),
+            None => self.refresh(batch, backoff).await,
+            Some(_) if base.is_immutable => answer_all(batch, &self.immutable()),
+            Some(write) => {
+                let body = self.body(&base, &write);
+                let in_doubt = false;
+                let attempt = Attempt {
+                    outcomes,
+                    write,
+                    body,
+                    base,
+                    generation,
+                    in_doubt,
+                };
+                self.write(batch, attempt, backoff).await
+            }
+        }
+    }
+
+    async fn propose(&mut self, base: &Arc<Present>, batch: &[Pending]) -> Result<Proposal> {
+        self.counter += 1;
+        let id = BatchId {
+            writer: self.writer,
+            counter: self.counter,
+        };
+        let transactions: Vec<_> = batch
+            .iter()
+            .map(|pending| pending.request.clone())
+            .collect();
+        let values: usize = transactions
+            .iter()
+            .map(|transaction| value_bytes(transaction))
+            .sum();
+        let bytes = base.head.stored_bytes() + values;
+        let (base, now, store) = (
+            base.clone(),
+            self.shared.clock.now(),
+            self.shared.api.describe(),
+        );
+        let work = move || propose(&store, &base.head, base.version, &transactions, id, now);
+        off_runtime(bytes, work).await.and_then(|proposal| proposal)
+    }
+
+    fn body(&self, base: &Present, write: &Write) -> Bytes {
+        let mut metadata = base.metadata.clone();
+        metadata.reset_managed_fields();
+        describe(&mut metadata, self.shared.api.bucket(), &write.head);
+        body(self.shared.api.resource(), &metadata, &write.bytes)
+    }
+
+    /// On a bucket that is not there: answers what changes nothing, and makes the bucket for the
+    /// rest.
+    async fn step_without_bucket(
+        &mut self,
+        batch: &mut Vec<Pending>,
+        fresh: bool,
+        backoff: &mut Backoff,
+    ) -> Next {
+        let transactions = batch.iter().map(|pending| &*pending.request);
+        match verdicts_without_bucket(transactions, self.shared.clock.now()) {
+            Some(verdicts) if fresh => return answer(batch, verdicts),
+            Some(_) => return self.refresh(batch, backoff).await,
+            None => {}
+        }
+        match self.shared.create().await {
+            Ok(_) => Next::OnFreshBase,
+            Err(failure) if failure.kind == FailureKind::AlreadyExists => {
+                self.refresh(batch, backoff).await
+            }
+            Err(failure) => later_or_refused(batch, &failure, backoff),
+        }
+    }
+
+    /// Reads the bucket, so that verdicts have a base as new as the calls.
+    async fn refresh(&self, batch: &mut Vec<Pending>, backoff: &mut Backoff) -> Next {
+        match self.shared.refresh().await {
+            Ok(_) => Next::OnFreshBase,
+            Err(failure) => later_or_refused(batch, &failure, backoff),
+        }
+    }
+
+    /// Sends the write, the identical one again where its outcome is unknown: it is conditional
+    /// on the base's version, so that at most one of them wins, and all carry the same batch id.
+    async fn write(
+        &self,
+        batch: &mut Vec<Pending>,
+        mut attempt: Attempt,
+        backoff: &mut Backoff,
+    ) -> Next {
+        let count = attempt.outcomes.len();
+        if !batch[..count].iter().all(Waiting::begin) {
+            requeue(&batch[..count]);
+            return Next::Answered;
+        }
+        loop {
+            let failure = match self.shared.api.replace(attempt.body.clone()).await {
+                Ok(metadata) => return self.written(batch, attempt, metadata),
+                Err(failure) => failure,
+            };
+            debug!(bucket = self.shared.api.describe(), kind = ?failure.kind, "a write failed");
+            match failure.kind {
+                FailureKind::Conflict | FailureKind::Missing => {
+                    return self.resolve(batch, attempt, backoff).await;
+                }
+                FailureKind::Refused | FailureKind::AlreadyExists => {
+                    let error = self.doubt(&attempt, failure.error);
+                    return answer(batch, vec![Err(error); count]);
+                }
+                FailureKind::Later(_) if !attempt.in_doubt => {
+                    requeue(&batch[..count]);
+                    return later_or_refused(batch, &failure, backoff);
+                }
+                FailureKind::Later(_) => {}
+                FailureKind::Unknown => attempt.in_doubt = true,
+            }
+            if !keep_waiting(&batch[..count], &failure, backoff).await {
+                return Next::Answered;
+            }
+        }
+    }
+
+    fn written(&self, batch: &mut Vec<Pending>, attempt: Attempt, metadata: Metadata) -> Next {
+        let Attempt {
+            outcomes,
+            write,
+            generation,
+            ..
+        } = attempt;
+        // A version that is no number was refused when the bucket was opened.
+        if let Ok(version) = metadata.resource_version() {
+            let present = Present {
+                metadata,
+                version,
+                head: write.head,
+                is_immutable: false,
+            };
+            self.shared
+                .publish_write(Known::Present(Arc::new(present)), generation);
+        }
+        answer(batch, outcomes)
+    }
+
+    /// The base of the write was replaced, perhaps by this very write: reads the bucket and looks
+    /// for the batch id before anything else, also where no request seemed to be in doubt, for a
+    /// client that was handed to us may have tried again by itself.
+    async fn resolve(
+        &self,
+        batch: &mut Vec<Pending>,
+        attempt: Attempt,
+        backoff: &mut Backoff,
+    ) -> Next {
+        let count = attempt.outcomes.len();
+        let known = loop {
+            match self.shared.refresh().await {
+                Ok(known) => break known,
+                Err(failure) if failure.is_transient() => {
+                    if !keep_waiting(&batch[..count], &failure, backoff).await {
+                        return Next::Answered;
+                    }
+                }
+                Err(failure) => {
+                    let error = self.doubt(&attempt, failure.error);
+                    return answer(batch, vec![Err(error); count]);
+                }
+            }
+        };
+        match attempt.resolution(&known) {
+            Resolution::Applied => answer(batch, attempt.outcomes),
+            Resolution::NotApplied => {
+                requeue(&batch[..count]);
+                Next::AfterConflict
+            }
+            Resolution::Unknowable => {
+                let reason = "the bucket has moved on too far since the write".to_owned();
+                let store = self.shared.api.describe();
+                let error = Error::Indeterminate {
+                    store,
+                    reason,
+                    source: None,
+                };
+                answer(batch, vec![Err(error); count])
+            }
+        }
+    }
+
+    /// What to answer for an attempt that ends with `error`.
+    fn doubt(&self, attempt: &Attempt, error: Error) -> Error {
+        if !attempt.in_doubt {
+            return error;
+        }
+        let reason = "an earlier request of the write was not answered".to_owned();
+        let store = self.shared.api.describe();
+        Error::Indeterminate {
+            store,
+            reason,
+            source: Some(Arc::new(error)),
+        }
+    }
+
+    fn immutable(&self) -> Error {
+        let reason = "it was made immutable, so that nothing can be written to it".to_owned();
+        Error::Corrupt {
+            object: self.shared.api.describe(),
+            reason,
+        }
+    }
+}
+
+impl Attempt {
+    fn resolution(&self, known: &Known) -> Resolution {
+        let undecided = if self.in_doubt {
+            Resolution::Unknowable
+        } else {
+            Resolution::NotApplied
+        };
+        let (batch, base) = (self.write.batch, self.base_revision());
+        match known.present() {
+            // Restored from a backup: what was applied since is gone from the table, too.
+            Some(now) if now.head.snapshot().revision() < base => undecided,
+            Some(now) if now.head.id() == self.base.head.id() => now.head.resolve(batch, base),
+            // Torn down, and perhaps made anew.
+            _ => undecided,
+        }
+    }
+
+    fn base_revision(&self) -> Revision {
+        self.base.head.snapshot().revision()
+    }
+}
+
+/// Answers the first transactions of the batch, in order, and takes them out of it.
+fn answer(batch: &mut Vec<Pending>, outcomes: Vec<Result<Commit>>) -> Next {
+    let answered = batch.drain(..outcomes.len());
+    answered
+        .zip(outcomes)
+        .for_each(|(pending, outcome)| pending.answer(outcome));
+    Next::Answered
+}
+
+fn answer_all(batch: &mut Vec<Pending>, error: &Error) -> Next {
+    let outcomes = vec![Err(error.clone()); batch.len()];
+    answer(batch, outcomes)
+}
+
+fn requeue(batch: &[Pending]) {
+    batch.iter().for_each(Waiting::requeue);
+}
+
+/// Nothing was applied: try again where that can help.
+fn later_or_refused(batch: &mut Vec<Pending>, failure: &Failure, backoff: &mut Backoff) -> Next {
+    if !failure.is_transient() {
+        return answer_all(batch, &failure.error);
+    }
+    batch
+        .iter()
+        .for_each(|pending| pending.note(&failure.error));
+    Next::Again {
+        after: failure
+            .retry_after()
+            .unwrap_or_default()
+            .max(backoff.next_wait()),
+    }
+}
+
+/// Waits before the next request. `false`: no caller waits any more.
+async fn keep_waiting(batch: &[Pending], failure: &Failure, backoff: &mut Backoff) -> bool {
+    batch
+        .iter()
+        .for_each(|pending| pending.note(&failure.error));
+    let wait = failure
+        .retry_after()
+        .unwrap_or_default()
+        .max(backoff.next_wait());
+    tokio::time::sleep(wait).await;
+    batch.iter().any(Waiting::is_wanted)
+}

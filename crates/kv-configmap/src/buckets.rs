@@ -1,0 +1,139 @@
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use kv_core::backend::ForwardClock;
+use kv_core::{Clock, OpenMode, Result, SystemClock};
+
+use crate::api::HeadApi;
+use crate::handle::Handle;
+use crate::name;
+use crate::resource::Resource;
+use crate::store::ConfigMapStore;
+
+/// How long a call waits for the API server before it gives up.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The buckets of one namespace, in ConfigMaps or in Secrets.
+///
+/// Handles that are opened from one `Buckets` on the same bucket share what they know of it, and
+/// their transactions share writes; so keep one `Buckets` for each namespace and clone it.
+/// Handles from different ones, in the same process or not, are safe with each other.
+///
+/// # Example
+///
+/// ```no_run
+/// use kv_configmap::Buckets;
+/// use kv_core::{OpenMode, prelude::*};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = kube::Client::try_default().await?;
+/// let buckets = Buckets::config_maps(client, "default");
+/// let store = buckets.open("approvals", OpenMode::OpenOrCreate).await?;
+/// store.put("deployments/web", "approved").await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Buckets {
+    client: kube::Client,
+    resource: Resource,
+    namespace: String,
+    deadline: Duration,
+    clock: Arc<dyn Clock>,
+    open: Arc<Mutex<HashMap<String, Weak<Handle>>>>,
+}
+
+impl Buckets {
+    /// Buckets in the ConfigMaps of `namespace`.
+    #[must_use]
+    pub fn config_maps(client: kube::Client, namespace: &str) -> Self {
+        Self::new(client, Resource::ConfigMap, namespace)
+    }
+
+    /// Buckets in the Secrets of `namespace`. We do not encrypt their values: what protects them
+    /// is the cluster's access control, and its encryption at rest if it is set up.
+    #[must_use]
+    pub fn secrets(client: kube::Client, namespace: &str) -> Self {
+        Self::new(client, Resource::Secret, namespace)
+    }
+
+    fn new(client: kube::Client, resource: Resource, namespace: &str) -> Self {
+        Self {
+            client,
+            resource,
+            namespace: namespace.to_owned(),
+            deadline: DEADLINE,
+            clock: Arc::new(SystemClock),
+            open: Arc::default(),
+        }
+    }
+
+    /// How long a call waits for the API server before it gives up; 30 s unless it is set.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        // Handles that are open keep theirs.
+        Self {
+            deadline,
+            open: Arc::default(),
+            ..self
+        }
+    }
+
+    /// Takes the time from `clock`, which decides when entries expire.
+    #[must_use]
+    pub fn with_clock(self, clock: impl Clock + 'static) -> Self {
+        Self {
+            clock: Arc::new(clock),
+            open: Arc::default(),
+            ..self
+        }
+    }
+
+    /// Opens the bucket `name`, creates it, or whichever is needed, as `mode` says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidName`](kv_core::Error::InvalidName) before any request,
+    /// [`Error::NotFound`](kv_core::Error::NotFound) for a missing bucket or namespace,
+    /// [`Error::BucketExists`](kv_core::Error::BucketExists),
+    /// [`Error::Foreign`](kv_core::Error::Foreign) where the object was not made by us,
+    /// [`Error::Corrupt`](kv_core::Error::Corrupt) where it is damaged, and the failures of the
+    /// API server.
+    pub async fn open(&self, name: &str, mode: OpenMode) -> Result<ConfigMapStore> {
+        name::check_namespace(&self.namespace)?;
+        name::check_bucket(name)?;
+        let handle = self.handle(name);
+        handle.open(mode).await?;
+        Ok(ConfigMapStore::new(handle))
+    }
+
+    /// The running handle of a bucket, or a new one.
+    fn handle(&self, name: &str) -> Arc<Handle> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|_, handle| handle.strong_count() > 0);
+        let running = open
+            .get(name)
+            .and_then(Weak::upgrade)
+            .filter(|handle| !handle.is_closed());
+        running.unwrap_or_else(|| {
+            let (namespace, bucket) = (self.namespace.clone(), name.to_owned());
+            let api = HeadApi::new(self.client.clone(), self.resource, namespace, bucket);
+            let clock = ForwardClock::new(self.clock.clone());
+            let handle = Arc::new(Handle::start(api, clock, self.deadline));
+            open.insert(name.to_owned(), Arc::downgrade(&handle));
+            handle
+        })
+    }
+}
+
+impl fmt::Debug for Buckets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buckets")
+            .field("resource", &self.resource)
+            .field("namespace", &self.namespace)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}

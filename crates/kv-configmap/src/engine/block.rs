@@ -1,0 +1,98 @@
+use bytes::Bytes;
+use prost::Message;
+use zstd::zstd_safe;
+
+use super::DecodeError;
+
+const LEVEL: i32 = 3;
+
+/// The most bytes that a block may hold before compression. Checked against what the frame says
+/// of itself before a byte is decompressed, because 32 KiB of zstd can stand for a gigabyte.
+pub(super) const BLOCK_RAW_BYTES: usize = 64 * 1024 * 1024;
+
+/// Compresses the bytes of a message; nothing stays nothing. `None`: they are too many.
+pub(super) fn compress(raw: &[u8]) -> Option<Bytes> {
+    if raw.is_empty() {
+        return Some(Bytes::new());
+    }
+    if raw.len() > BLOCK_RAW_BYTES {
+        return None;
+    }
+    // It fails only where memory does.
+    zstd::bulk::compress(raw, LEVEL).ok().map(Bytes::from)
+}
+
+/// Decompresses a block and decodes the message in it.
+pub(super) fn decode<M: Message + Default>(block: &Bytes) -> Result<M, DecodeError> {
+    if block.is_empty() {
+        return Ok(M::default());
+    }
+    let raw = decompress(block)?;
+    M::decode(raw).map_err(|error| DecodeError::Content(error.to_string()))
+}
+
+/// The size of a block before compression, as the block tells it.
+pub(super) fn raw_bytes(block: &[u8]) -> Result<usize, DecodeError> {
+    if block.is_empty() {
+        return Ok(0);
+    }
+    let size = zstd_safe::get_frame_content_size(block).ok().flatten();
+    let size = size.ok_or_else(|| content("a block does not tell its size"))?;
+    match usize::try_from(size) {
+        Ok(size) if size <= BLOCK_RAW_BYTES => Ok(size),
+        _ => Err(content(&format!(
+            "a block of {size} bytes, the limit is {BLOCK_RAW_BYTES}"
+        ))),
+    }
+}
+
+fn decompress(block: &[u8]) -> Result<Bytes, DecodeError> {
+    let size = raw_bytes(block)?;
+    let raw = zstd::bulk::decompress(block, size);
+    let raw = raw.map_err(|error| content(&format!("a block does not decompress: {error}")))?;
+    if raw.len() != size {
+        return Err(content("a block is shorter than it tells"));
+    }
+    Ok(Bytes::from(raw))
+}
+
+fn content(reason: &str) -> DecodeError {
+    DecodeError::Content(reason.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bomb_is_refused_before_it_goes_off() {
+        let gibibyte = std::io::Read::take(std::io::repeat(0), 1 << 30);
+        let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.set_pledged_src_size(Some(1 << 30)).unwrap();
+        encoder.include_contentsize(true).unwrap();
+        std::io::copy(
+            &mut std::io::BufReader::with_capacity(1 << 20, gibibyte),
+            &mut encoder,
+        )
+        .unwrap();
+        let bomb = encoder.finish().unwrap();
+        assert!(bomb.len() < 128 * 1024, "{}", bomb.len());
+        let error = decompress(&bomb).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "a block of 1073741824 bytes, the limit is 67108864"
+        );
+    }
+
+    #[test]
+    fn a_block_that_lies_about_its_size_is_refused() {
+        let honest = zstd::bulk::compress(&[7; 1_000], LEVEL).unwrap();
+        assert_eq!(decompress(&honest).unwrap().len(), 1_000);
+        assert!(decompress(&honest[..honest.len() - 1]).is_err());
+        assert!(decompress(b"no zstd frame").is_err());
+        // A stream does not know its size when it writes the frame's header.
+        let mut unsized_frame = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
+        std::io::Write::write_all(&mut unsized_frame, &[7; 1_000]).unwrap();
+        assert!(decompress(&unsized_frame.finish().unwrap()).is_err());
+    }
+}

@@ -1,0 +1,165 @@
+//! The messages of `docs/bucket.proto`; a test holds the two together.
+
+use bytes::Bytes;
+use prost::Message;
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Head {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(super) bucket_id: Bytes,
+    #[prost(uint64, tag = "2")]
+    pub(super) revision: u64,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(super) base: Bytes,
+    #[prost(uint64, tag = "4")]
+    pub(super) base_revision: u64,
+    #[prost(bytes = "bytes", tag = "5")]
+    pub(super) tail: Bytes,
+    #[prost(message, repeated, tag = "6")]
+    pub(super) writers: Vec<Writer>,
+    #[prost(uint64, tag = "7")]
+    pub(super) writers_complete_after: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct Writer {
+    #[prost(fixed64, tag = "1")]
+    pub(super) id: u64,
+    #[prost(uint64, tag = "2")]
+    pub(super) counter: u64,
+    #[prost(uint64, tag = "3")]
+    pub(super) revision: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Entries {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) entries: Vec<Entry>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Entry {
+    #[prost(string, tag = "1")]
+    pub(super) key: String,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(super) value: Bytes,
+    #[prost(uint64, tag = "3")]
+    pub(super) revision: u64,
+    #[prost(uint64, optional, tag = "4")]
+    pub(super) expires_at_ms: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Commits {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) commits: Vec<Commit>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Commit {
+    #[prost(uint64, tag = "1")]
+    pub(super) revision: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) changes: Vec<Change>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Change {
+    #[prost(string, tag = "1")]
+    pub(super) key: String,
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub(super) value: Option<Bytes>,
+    #[prost(uint64, optional, tag = "3")]
+    pub(super) expires_at_ms: Option<u64>,
+    #[prost(bool, tag = "4")]
+    pub(super) reclaimed: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost_reflect::{DescriptorPool, DynamicMessage};
+
+    const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/bucket.proto");
+
+    fn head() -> Head {
+        Head {
+            bucket_id: Bytes::from_static(b"0123456789abcdef"),
+            revision: 1,
+            base: Bytes::from_static(b"base"),
+            base_revision: 2,
+            tail: Bytes::from_static(b"tail"),
+            writers: vec![Writer {
+                id: 3,
+                counter: 4,
+                revision: 5,
+            }],
+            writers_complete_after: 6,
+        }
+    }
+
+    fn entries() -> Entries {
+        let value = Bytes::from_static(b"v");
+        let entry = Entry {
+            key: "k".into(),
+            value,
+            revision: 1,
+            expires_at_ms: Some(2),
+        };
+        Entries {
+            entries: vec![entry],
+        }
+    }
+
+    fn commits() -> Commits {
+        let value = Some(Bytes::from_static(b"v"));
+        let change = Change {
+            key: "k".into(),
+            value,
+            expires_at_ms: Some(1),
+            reclaimed: true,
+        };
+        Commits {
+            commits: vec![Commit {
+                revision: 1,
+                changes: vec![change],
+            }],
+        }
+    }
+
+    /// Reads our bytes by the published schema, writes them again, and expects the same bytes and
+    /// the same number of fields, none of them unknown.
+    fn hold_together(pool: &DescriptorPool, name: &str, ours: &impl Message) {
+        let descriptor = pool
+            .get_message_by_name(&format!("kv.bucket.v1.{name}"))
+            .unwrap();
+        let bytes = ours.encode_to_vec();
+        let theirs = DynamicMessage::decode(descriptor.clone(), &*bytes).unwrap();
+        assert_eq!(
+            theirs.unknown_fields().count(),
+            0,
+            "{name} has fields that the schema lacks"
+        );
+        assert_eq!(
+            theirs.fields().count(),
+            descriptor.fields().count(),
+            "the schema of {name} has fields that the code lacks"
+        );
+        assert_eq!(theirs.encode_to_vec(), bytes, "{name}");
+    }
+
+    #[test]
+    fn the_published_schema_and_the_code_are_the_same() {
+        let directory = std::path::Path::new(SCHEMA).parent().unwrap();
+        let files = protox::compile([SCHEMA], [directory]).unwrap();
+        let pool = DescriptorPool::from_file_descriptor_set(files).unwrap();
+        hold_together(&pool, "Head", &head());
+        hold_together(&pool, "Writer", &head().writers[0]);
+        hold_together(&pool, "Entries", &entries());
+        hold_together(&pool, "Entry", &entries().entries[0]);
+        hold_together(&pool, "Commits", &commits());
+        hold_together(&pool, "Commit", &commits().commits[0]);
+        hold_together(&pool, "Change", &commits().commits[0].changes[0]);
+        assert_eq!(pool.all_messages().count(), 7);
+    }
+}

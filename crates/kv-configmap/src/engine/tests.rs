@@ -1,0 +1,168 @@
+//! Heads under damage, under growth, and over a long life.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use kv_core::{Key, ListOptions, Transaction};
+use proptest::prelude::*;
+
+use super::{BatchId, BucketId, DecodeError, Head, envelope, propose};
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_000)
+}
+
+/// The head after these transactions, each in a write of its own, and its bytes.
+fn after(transactions: &[Transaction]) -> (Head, Bytes) {
+    let mut head = Head::new(BucketId([9; 16]));
+    let mut bytes = Bytes::new();
+    for (number, transaction) in transactions.iter().enumerate() {
+        let version = (number + 10).to_string().parse().unwrap();
+        let batch = BatchId {
+            writer: 1,
+            counter: number as u64,
+        };
+        let transactions = [Arc::new(transaction.clone())];
+        let proposal = propose("a test", &head, version, &transactions, batch, now()).unwrap();
+        if let Some(write) = proposal.write {
+            head = write.head;
+            bytes = write.bytes;
+        }
+    }
+    (head, bytes)
+}
+
+fn put(key: &str, value: impl Into<Bytes>) -> Transaction {
+    Transaction::new().put(Key::new(key).unwrap(), value)
+}
+
+#[test]
+fn every_flipped_byte_and_every_cut_is_noticed() {
+    let (_, bytes) = after(&[put("a", "1"), put("b", vec![7; 2_000]), put("c", "3")]);
+    for position in 0..bytes.len() {
+        for bit in 0..8 {
+            let mut damaged = bytes.to_vec();
+            damaged[position] ^= 1 << bit;
+            assert!(
+                Head::decode(&Bytes::from(damaged), None).is_err(),
+                "byte {position}"
+            );
+        }
+        assert!(
+            Head::decode(&bytes.slice(..position), None).is_err(),
+            "cut at {position}"
+        );
+    }
+}
+
+#[test]
+fn a_newer_format_is_told_from_damage() {
+    let newer = envelope::seal(2, b"whatever the future brings");
+    let found = Head::decode(&newer, None).unwrap_err();
+    assert_eq!(found, DecodeError::NewerFormat { found: 2, known: 1 });
+}
+
+#[test]
+fn a_head_from_another_history_is_read_from_the_start() {
+    let (known, _) = after(&[put("a", "1"), put("b", "2")]);
+    let (other, bytes) = after(&[put("a", "1"), put("c", "3"), put("d", "4")]);
+    let decoded = Head::decode(&bytes, Some(&known)).unwrap();
+    assert!(decoded.snapshot().iter().eq(other.snapshot().iter()));
+}
+
+/// Written with format version 1; it must stay readable for ever.
+#[test]
+fn the_first_format_stays_readable() {
+    let golden = include_bytes!("../../tests/golden/head-v1.bin");
+    let head = Head::decode(&Bytes::from_static(golden), None).unwrap();
+    let entries = head.snapshot().page(&ListOptions::default(), now()).entries;
+    let found: Vec<_> = entries
+        .iter()
+        .map(|e| (e.key.as_str(), e.value.as_ref()))
+        .collect();
+    let large = vec![7; 70_000];
+    let expected: [(&str, &[u8]); 4] = [
+        ("a", b"1"),
+        ("large", &large),
+        ("session", b"anna"),
+        ("é/ü", b"\x00\xff"),
+    ];
+    assert_eq!(found, expected);
+    let session = UNIX_EPOCH + Duration::from_secs(1_060);
+    assert_eq!(entries[2].expires_at, Some(session));
+}
+
+fn golden_transactions() -> Vec<Transaction> {
+    let session = Key::new("session").unwrap();
+    vec![
+        put("gone", "0"),
+        put("large", vec![7; 70_000]),
+        put("a", "1"),
+        Transaction::new().put_expiring(session, "anna", Duration::from_secs(60)),
+        put("é/ü", vec![0x00, 0xff]).delete(Key::new("gone").unwrap()),
+    ]
+}
+
+/// Run by hand when a format version is added: writes the golden file of the present one.
+#[test]
+#[ignore = "writes a golden file"]
+fn write_the_golden_file() {
+    let (_, bytes) = after(&golden_transactions());
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/head-v1.bin");
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn the_present_format_is_the_golden_one() {
+    let (head, _) = after(&golden_transactions());
+    let golden = include_bytes!("../../tests/golden/head-v1.bin");
+    let read = Head::decode(&Bytes::from_static(golden), None).unwrap();
+    assert!(read.snapshot().iter().eq(head.snapshot().iter()));
+    assert_eq!(read.id(), head.id());
+}
+
+fn operation() -> impl Strategy<Value = (String, Option<Vec<u8>>)> {
+    let value = prop_oneof![
+        3 => proptest::collection::vec(any::<u8>(), 0..40),
+        1 => proptest::collection::vec(any::<u8>(), 2_000..6_000),
+    ];
+    ("[a-e]{1,2}", proptest::option::weighted(0.8, value))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is committed is read back, from the start and from every earlier head.
+    #[test]
+    fn a_head_reads_as_it_was_written(
+        operations in proptest::collection::vec(operation(), 1..60),
+        known_at in 0..60usize,
+    ) {
+        let transactions: Vec<_> = operations
+            .into_iter()
+            .map(|(key, value)| {
+                let key = Key::new(key).unwrap();
+                match value {
+                    Some(value) => Transaction::new().put(key, value),
+                    None => Transaction::new().delete(key),
+                }
+            })
+            .collect();
+        let (head, bytes) = after(&transactions);
+        let (known, _) = after(&transactions[..known_at.min(transactions.len())]);
+        prop_assume!(!bytes.is_empty());
+        for known in [None, Some(&known)] {
+            let decoded = Head::decode(&bytes, known).unwrap();
+            prop_assert!(decoded.snapshot().iter().eq(head.snapshot().iter()));
+            prop_assert_eq!(decoded.snapshot().revision(), head.snapshot().revision());
+            prop_assert_eq!(decoded.stored_bytes(), head.stored_bytes());
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = Head::decode(&Bytes::from(bytes.clone()), None);
+        let _ = Head::decode(&envelope::seal(1, &bytes), None);
+    }
+}

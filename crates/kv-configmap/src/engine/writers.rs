@@ -1,0 +1,123 @@
+use kv_core::Revision;
+
+use super::proto;
+
+/// How many writers the head remembers.
+pub(crate) const WRITERS: usize = 128;
+
+/// The name of one group of transactions that is written together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BatchId {
+    /// Drawn at random when the writer started.
+    pub(crate) writer: u64,
+    /// Counts the batches of the writer; it has one under way at a time.
+    pub(crate) counter: u64,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resolution {
+    /// It is in the bucket.
+    Applied,
+    /// It is not, and no longer can be.
+    NotApplied,
+    /// So many other writers came since that nobody can tell.
+    Unknowable,
+}
+
+/// For each recent writer the last batch it applied, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Writers {
+    recent: Vec<proto::Writer>,
+    complete_after: u64,
+}
+
+impl Writers {
+    pub(super) fn new(recent: Vec<proto::Writer>, complete_after: u64) -> Self {
+        Self {
+            recent,
+            complete_after,
+        }
+    }
+
+    pub(super) fn recent(&self) -> &[proto::Writer] {
+        &self.recent
+    }
+
+    pub(super) fn complete_after(&self) -> u64 {
+        self.complete_after
+    }
+
+    /// Notes that `batch` was applied, up to the commit `revision`.
+    pub(super) fn record(&mut self, batch: BatchId, revision: Revision) {
+        self.recent.retain(|writer| writer.id != batch.writer);
+        let (id, counter, revision) = (batch.writer, batch.counter, revision.get());
+        self.recent.push(proto::Writer {
+            id,
+            counter,
+            revision,
+        });
+        if self.recent.len() > WRITERS {
+            self.complete_after = self.recent.remove(0).revision;
+        }
+    }
+
+    /// What became of `batch`, which was written over the commit `base` and is not under way any
+    /// more: the head it was written over has been replaced.
+    pub(super) fn resolve(&self, batch: BatchId, base: Revision) -> Resolution {
+        match self.recent.iter().find(|writer| writer.id == batch.writer) {
+            Some(writer) if writer.counter == batch.counter => Resolution::Applied,
+            Some(writer) if writer.counter < batch.counter => Resolution::NotApplied,
+            // A later batch of a writer that has only one under way: the head is not the one that
+            // this writer knows, as after a restored backup.
+            Some(_) => Resolution::Unknowable,
+            None if self.complete_after <= base.get() => Resolution::NotApplied,
+            None => Resolution::Unknowable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(writer: u64, counter: u64) -> BatchId {
+        BatchId { writer, counter }
+    }
+
+    #[test]
+    fn a_writer_finds_its_batch_until_too_many_others_came() {
+        let mut writers = Writers::default();
+        let base = Revision::new(10);
+        assert_eq!(writers.resolve(batch(1, 1), base), Resolution::NotApplied);
+        writers.record(batch(1, 1), Revision::new(11));
+        assert_eq!(writers.resolve(batch(1, 1), base), Resolution::Applied);
+        assert_eq!(writers.resolve(batch(1, 2), base), Resolution::NotApplied);
+        for other in 0..WRITERS as u64 - 1 {
+            writers.record(batch(100 + other, 1), Revision::new(12 + other));
+        }
+        assert_eq!(writers.recent().len(), WRITERS);
+        assert_eq!(writers.resolve(batch(1, 1), base), Resolution::Applied);
+        writers.record(batch(999, 1), Revision::new(500));
+        assert_eq!(writers.recent().len(), WRITERS);
+        assert_eq!(writers.resolve(batch(1, 1), base), Resolution::Unknowable);
+        let newer_base = Revision::new(11);
+        assert_eq!(
+            writers.resolve(batch(2, 1), newer_base),
+            Resolution::NotApplied
+        );
+    }
+
+    #[test]
+    fn a_writer_that_commits_again_takes_one_place() {
+        let mut writers = Writers::default();
+        for counter in 1..=3 {
+            writers.record(batch(1, counter), Revision::new(counter));
+        }
+        assert_eq!(writers.recent().len(), 1);
+        assert_eq!(
+            writers.resolve(batch(1, 2), Revision::ZERO),
+            Resolution::Unknowable
+        );
+    }
+}

@@ -1,0 +1,148 @@
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::engine::ResourceVersion;
+use crate::resource::Resource;
+use kv_core::Result;
+
+/// The key of the data under which a head is stored.
+pub(crate) const HEAD_KEY: &str = "head";
+
+/// The metadata of an object, whole, so that what others put there survives our writes.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Metadata(Map<String, Value>);
+
+impl Metadata {
+    /// The metadata of an object that is not yet there.
+    pub(crate) fn named(name: &str, namespace: &str) -> Self {
+        let fields = json!({ "name": name, "namespace": namespace });
+        Self(fields.as_object().cloned().unwrap_or_default())
+    }
+
+    pub(crate) fn uid(&self) -> &str {
+        self.text("uid")
+    }
+
+    pub(crate) fn resource_version(&self) -> Result<ResourceVersion> {
+        self.text("resourceVersion").parse()
+    }
+
+    pub(crate) fn label(&self, name: &str) -> Option<&str> {
+        self.0.get("labels")?.get(name)?.as_str()
+    }
+
+    pub(crate) fn set_label(&mut self, name: &str, value: &str) {
+        self.set("labels", name, value);
+    }
+
+    pub(crate) fn set_annotation(&mut self, name: &str, value: &str) {
+        self.set("annotations", name, value);
+    }
+
+    /// Asks the server to forget who wrote which field: it repeats every key of the data, and a
+    /// later write does not add it again.
+    pub(crate) fn reset_managed_fields(&mut self) {
+        self.0.insert("managedFields".to_owned(), json!([{}]));
+    }
+
+    fn text(&self, field: &str) -> &str {
+        self.0
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+
+    fn set(&mut self, field: &str, name: &str, value: &str) {
+        let entries = self.0.entry(field).or_insert_with(|| json!({}));
+        if !entries.is_object() {
+            *entries = json!({});
+        }
+        entries[name] = Value::from(value);
+    }
+}
+
+/// Values by key; only ours have to be text.
+type Data = BTreeMap<String, Value>;
+
+/// A ConfigMap or Secret as the server shows it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Object {
+    pub(crate) metadata: Metadata,
+    #[serde(default)]
+    immutable: Option<bool>,
+    #[serde(default)]
+    data: Option<Data>,
+    #[serde(default)]
+    binary_data: Option<Data>,
+}
+
+impl Object {
+    pub(crate) fn is_immutable(&self) -> bool {
+        self.immutable.unwrap_or_default()
+    }
+
+    /// The keys of the data that are not ours.
+    pub(crate) fn unexpected_keys(&self, resource: Resource) -> Vec<&str> {
+        let (ours, other) = self.fields(resource);
+        let ours = ours
+            .iter()
+            .flat_map(|data| data.keys())
+            .filter(|key| *key != HEAD_KEY);
+        ours.chain(other.iter().flat_map(|data| data.keys()))
+            .map(String::as_str)
+            .collect()
+    }
+
+    /// The bytes of the head, where they are there and are base64.
+    pub(crate) fn head(&self, resource: Resource) -> Option<Bytes> {
+        let (data, _) = self.fields(resource);
+        let text = data.as_ref()?.get(HEAD_KEY)?.as_str()?;
+        STANDARD.decode(text).ok().map(Bytes::from)
+    }
+
+    /// The field that holds our data, and the one that must be empty.
+    fn fields(&self, resource: Resource) -> (&Option<Data>, &Option<Data>) {
+        match resource {
+            Resource::ConfigMap => (&self.binary_data, &self.data),
+            Resource::Secret => (&self.data, &self.binary_data),
+        }
+    }
+}
+
+/// The body of a request that writes a head.
+pub(crate) fn body(resource: Resource, metadata: &Metadata, head: &[u8]) -> Bytes {
+    let metadata = Value::Object(metadata.0.clone());
+    let (kind, field) = (resource.kind(), resource.data_field());
+    // Base64 needs no escaping, so that a megabyte of it need not go through a JSON writer.
+    let mut body = format!(
+        r#"{{"apiVersion":"v1","kind":"{kind}","metadata":{metadata},"{field}":{{"{HEAD_KEY}":""#
+    );
+    STANDARD.encode_string(head, &mut body);
+    body.push_str("\"}}");
+    Bytes::from(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_written_body_reads_as_the_object() {
+        let mut metadata = Metadata::named("b", "n");
+        metadata.set_label("kept", "\"quoted\"");
+        for resource in [Resource::ConfigMap, Resource::Secret] {
+            let bytes = body(resource, &metadata, &[0, 255, 7]);
+            let object: Object = serde_json::from_slice(&bytes).unwrap();
+            assert_eq!(object.head(resource).unwrap(), [0, 255, 7].as_slice());
+            assert_eq!(object.metadata, metadata);
+            assert!(object.unexpected_keys(resource).is_empty());
+        }
+    }
+}

@@ -1,0 +1,221 @@
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kv_core::Error;
+use kv_core::backend::{Cursors, ForwardClock};
+
+use crate::api::HeadApi;
+use crate::describe::describe;
+use crate::engine::{BucketId, Head};
+use crate::failure::{Failure, FailureKind};
+use crate::known::{Known, Present, check_ours};
+use crate::object::{Metadata, Object, body};
+
+/// Above this size of a head, reads first ask for the version alone.
+const LARGE_HEAD_BYTES: usize = 16 * 1024;
+
+/// Above this size, decoding and encoding leave the runtime's threads to others.
+const HEAVY_BYTES: usize = 64 * 1024;
+
+/// What the committer, the reader and the handles of one bucket share.
+pub(crate) struct Shared {
+    pub(crate) api: HeadApi,
+    pub(crate) clock: ForwardClock,
+    pub(crate) cursors: Cursors,
+    cell: Mutex<Cell>,
+}
+
+/// The newest known state, and a number that grows whenever it changes.
+#[derive(Default)]
+struct Cell {
+    known: Known,
+    generation: u64,
+}
+
+impl Shared {
+    pub(crate) fn new(api: HeadApi, clock: ForwardClock) -> Self {
+        Self {
+            api,
+            clock,
+            cursors: Cursors::default(),
+            cell: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn known(&self) -> Known {
+        self.cell().known.clone()
+    }
+
+    /// The known state with its generation.
+    pub(crate) fn known_at(&self) -> (Known, u64) {
+        let cell = self.cell();
+        (cell.known.clone(), cell.generation)
+    }
+
+    /// Makes the bucket, empty, and makes that the known state.
+    ///
+    /// The commit that brings the first data is a write of its own, because its revision follows
+    /// from the version that the new object gets: that is what keeps revisions growing when a
+    /// bucket is deleted and made again. It also makes it safe to try again.
+    pub(crate) async fn create(&self) -> Result<Arc<Present>, Failure> {
+        let (_, generation) = self.known_at();
+        let (head, bytes) = Head::create(BucketId(rand::random()));
+        let mut metadata = self.api.new_metadata();
+        describe(&mut metadata, self.api.bucket(), &head);
+        let created = self
+            .api
+            .create(body(self.api.resource(), &metadata, &bytes))
+            .await;
+        let metadata = created.map_err(|failure| self.missing_namespace(failure))?;
+        let version = metadata.resource_version();
+        let version = version.map_err(|error| Failure::new(FailureKind::Refused, error))?;
+        let present = Arc::new(Present {
+            metadata,
+            version,
+            head,
+            is_immutable: false,
+        });
+        self.publish_write(Known::Present(present.clone()), generation);
+        Ok(present)
+    }
+
+    fn missing_namespace(&self, failure: Failure) -> Failure {
+        if failure.kind != FailureKind::Missing {
+            return failure;
+        }
+        let what = self.api.describe_namespace();
+        Failure::new(FailureKind::Refused, Error::NotFound { what })
+    }
+
+    /// Deletes the bucket, whatever state it is in, if it is ours.
+    pub(crate) async fn delete(&self) -> Result<(), Failure> {
+        let (_, generation) = self.known_at();
+        let Some(metadata) = self.api.get_metadata().await? else {
+            self.publish_write(Known::Absent, generation);
+            return Ok(());
+        };
+        let refused = |error| Failure::new(FailureKind::Refused, error);
+        check_ours(&metadata, &self.api.describe()).map_err(refused)?;
+        match self.api.delete(metadata.uid()).await {
+            Ok(()) => {}
+            // Somebody else has deleted it, and perhaps made a new one, which is not ours to
+            // delete.
+            Err(failure)
+                if matches!(failure.kind, FailureKind::Missing | FailureKind::Conflict) => {}
+            Err(failure) => return Err(failure),
+        }
+        self.publish_write(Known::Absent, generation);
+        Ok(())
+    }
+
+    /// Reads the bucket, linearizably, and makes what was read the known state.
+    pub(crate) async fn refresh(&self) -> Result<Known, Failure> {
+        loop {
+            let (known, generation) = self.known_at();
+            let read = self.read(&known).await?;
+            if let Some(newest) = self.publish_read(read, generation) {
+                return Ok(newest);
+            }
+        }
+    }
+
+    async fn read(&self, known: &Known) -> Result<Known, Failure> {
+        if let Known::Present(present) = known
+            && present.head.stored_bytes() > LARGE_HEAD_BYTES
+        {
+            match self.api.get_metadata().await? {
+                None => return Ok(Known::Absent),
+                Some(metadata) if is_version(&metadata, present) => return Ok(known.clone()),
+                Some(_) => {}
+            }
+        }
+        let Some(object) = self.api.get().await? else {
+            return Ok(Known::Absent);
+        };
+        let known = known.present().cloned();
+        if known
+            .as_ref()
+            .is_some_and(|known| is_version(&object.metadata, known))
+        {
+            return Ok(known.map(Known::Present).unwrap_or_default());
+        }
+        self.decode(object, known).await
+    }
+
+    async fn decode(&self, object: Object, known: Option<Arc<Present>>) -> Result<Known, Failure> {
+        let (resource, describe) = (self.api.resource(), self.api.describe());
+        let bytes = known
+            .as_ref()
+            .map_or(HEAVY_BYTES + 1, |known| known.head.stored_bytes());
+        let read = move || Present::read(&object, resource, &describe, known.as_deref());
+        let present = off_runtime(bytes, read).await.and_then(|present| present);
+        let present = present.map_err(|error| Failure::new(FailureKind::Refused, error))?;
+        Ok(Known::Present(Arc::new(present)))
+    }
+
+    /// Takes over what was read since `generation`, unless something newer is known by now;
+    /// returns the newer of the two. `None`: it cannot be told which one is newer.
+    fn publish_read(&self, read: Known, generation: u64) -> Option<Known> {
+        let mut cell = self.cell();
+        // Nothing came in between, so that what was read is the newest, whatever its version: a
+        // restored cluster can go back.
+        let unchanged = cell.generation == generation;
+        match (&read, &cell.known) {
+            (read, known) if read.is_same(known) => {}
+            _ if unchanged => cell.put(read),
+            (Known::Present(read), Known::Present(known)) if read.version < known.version => {}
+            (Known::Present(_), _) => cell.put(read),
+            // A bucket that was missing when it was asked for and that was written to meanwhile.
+            _ => return None,
+        }
+        Some(cell.known.clone())
+    }
+
+    /// Takes over a state that we wrote. `generation` is from before the write was sent.
+    pub(crate) fn publish_write(&self, written: Known, generation: u64) {
+        let mut cell = self.cell();
+        let unchanged = cell.generation == generation;
+        let newer = match (&written, &cell.known) {
+            (Known::Present(written), Known::Present(known)) => written.version > known.version,
+            // A deletion that was seen since: it came after the write, or the write would not
+            // have found its base.
+            _ => unchanged,
+        };
+        if newer {
+            cell.put(written);
+        }
+    }
+
+    fn cell(&self) -> MutexGuard<'_, Cell> {
+        // The cell is changed by single assignments.
+        self.cell.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Cell {
+    fn put(&mut self, known: Known) {
+        self.known = known;
+        self.generation += 1;
+    }
+}
+
+fn is_version(metadata: &Metadata, present: &Present) -> bool {
+    metadata
+        .resource_version()
+        .is_ok_and(|version| version == present.version)
+        && metadata.uid() == present.metadata.uid()
+}
+
+/// Runs `work` on `bytes` of data here, or where it may take its time.
+pub(crate) async fn off_runtime<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    if bytes <= HEAVY_BYTES {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::Closed {
+            store: format!("the runtime ({error})"),
+        })
+}
