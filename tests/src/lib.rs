@@ -1,1 +1,8 @@
-//! Tests that need the whole workspace and a real API server.
+//! What the tests of the whole workspace share: a place in an API server, fake or real, and the
+//! harness that examines buckets there.
+
+mod harness;
+mod place;
+
+pub use harness::{BucketHarness, Suite};
+pub use place::{Fake, Place, Real, client_as};
