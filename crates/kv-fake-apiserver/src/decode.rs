@@ -35,12 +35,54 @@ const METADATA: [&str; 14] = [
 
 type Decoded<T> = std::result::Result<T, String>;
 
+/// Says what is wrong with the `kind` and `apiVersion` of a body; both may be left out.
+pub(crate) fn check_kind(kind: Kind, body: &Value) -> Decoded<()> {
+    let claimed = body["kind"].as_str().unwrap_or(kind.name());
+    let version = body["apiVersion"].as_str().unwrap_or("v1");
+    if claimed == kind.name() && version == "v1" {
+        return Ok(());
+    }
+    let why = match Kind::from_name(claimed).filter(|_| version == "v1") {
+        Some(_) => format!("converting (v1.{claimed}) to (core.{kind}): unknown conversion"),
+        None => format!(
+            "no kind \"{claimed}\" is registered for version \"{version}\" in scheme \
+             \"pkg/runtime/scheme.go:111\""
+        ),
+    };
+    Err(format!(
+        "{claimed} in version \"{version}\" cannot be handled as a {kind}: {why}"
+    ))
+}
+
+/// The fields that the kind does not have, as strict validation reports them.
+pub(crate) fn unknown_fields(kind: Kind, body: &Value) -> Vec<String> {
+    let own: &[&str] = match kind {
+        Kind::Namespace => &["spec", "status"],
+        Kind::ConfigMap => &["data", "binaryData", "immutable"],
+        Kind::Secret => &["data", "stringData", "immutable", "type"],
+    };
+    let known = |key: &str| ["apiVersion", "kind", "metadata"].contains(&key) || own.contains(&key);
+    let keys = |value: &Value| -> Vec<String> {
+        value
+            .as_object()
+            .into_iter()
+            .flat_map(|map| map.keys().cloned())
+            .collect()
+    };
+    let metadata = keys(&body["metadata"]).into_iter();
+    let metadata = metadata.filter(|key| key != "selfLink" && !METADATA.contains(&key.as_str()));
+    let top = keys(body).into_iter().filter(|key| !known(key));
+    metadata
+        .map(|key| format!("metadata.{key}"))
+        .chain(top)
+        .collect()
+}
+
 /// Decodes an object of the kind, or says like the Go decoder why it can't.
 pub(crate) fn decode(kind: Kind, value: Value) -> Decoded<Value> {
     let Value::Object(mut fields) = value else {
         return Err(mismatch(&value, kind.name(), "", "object"));
     };
-    check_kind(kind, &fields)?;
     let mut out = Map::new();
     out.insert(
         "metadata".to_owned(),
@@ -83,23 +125,6 @@ pub(crate) fn decode(kind: Kind, value: Value) -> Decoded<Value> {
         }
     }
     Ok(Value::Object(out))
-}
-
-fn check_kind(kind: Kind, fields: &Map<String, Value>) -> Decoded<()> {
-    let claimed = fields
-        .get("kind")
-        .and_then(Value::as_str)
-        .unwrap_or(kind.name());
-    let version = fields
-        .get("apiVersion")
-        .and_then(Value::as_str)
-        .unwrap_or("v1");
-    if claimed == kind.name() && version == "v1" {
-        return Ok(());
-    }
-    Err(format!(
-        "no kind \"{claimed}\" is registered for version \"{version}\" of {kind}"
-    ))
 }
 
 fn keep(out: &mut Map<String, Value>, field: &str, value: Option<Value>) {
@@ -243,8 +268,10 @@ fn first_odd_byte(text: &str) -> Option<usize> {
         return Some(at);
     }
     let padding = bytes.len() - body.len();
+    let start = body.len() - body.len() % 4;
     let expected = match body.len() % 4 {
         0 => 0,
+        _ if padding == 0 => return Some(start),
         2 => 2,
         3 => 1,
         _ => return Some(body.len()),
@@ -272,7 +299,12 @@ fn mismatch(value: &Value, kind: &str, path: &str, wanted: &str) -> String {
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     };
-    format!("json: cannot unmarshal {found} into Go struct field {kind}{path} of type {wanted}")
+    let holder = if path.starts_with(".metadata.") {
+        "ObjectMeta"
+    } else {
+        kind
+    };
+    format!("json: cannot unmarshal {found} into Go struct field {holder}{path} of type {wanted}")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::decode::decode;
+use crate::decode::{check_kind, decode, unknown_fields};
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::patch::PatchKind;
@@ -11,14 +11,15 @@ use crate::registry::{Deleted, Preconditions, Registry, Writer};
 use crate::reply::Reply;
 use crate::request::ApiRequest;
 use crate::selector::Selector;
-use crate::status::{Result, bad_request, failure, not_found, unusable_patch};
+use crate::status::{Result, bad_request, failure, not_found, unknown_patch_type, unusable_patch};
 use crate::store::Key;
 use crate::verb::Verb;
 
 /// The version that must exist before the request can be answered.
 pub(crate) fn awaited_version(request: &ApiRequest) -> Result<u64> {
     match request.verb {
-        Verb::Get | Verb::List => Version::parse(&request.query).map(Version::least),
+        Verb::Get => Version::parse(&request.query).map(Version::least),
+        Verb::List => Listing::parse(&request.query).map(|listing| listing.least_version()),
         _ => Ok(0),
     }
 }
@@ -69,16 +70,14 @@ fn list(registry: &Registry, request: &ApiRequest) -> Result<Reply> {
 }
 
 fn parse_json(request: &ApiRequest) -> Result<Value> {
-    serde_json::from_slice(&request.body).map_err(|error| {
-        bad_request(format!(
-            "couldn't get version/kind; json parse error: {error}"
-        ))
-    })
+    serde_json::from_slice(&request.body).map_err(|error| bad_request(error.to_string()))
 }
 
 fn body_object(request: &ApiRequest) -> Result<Value> {
     if !matches!(request.content_type.as_str(), "" | "application/json") {
-        return Err(unsupported_media_type("application/json"));
+        return Err(unsupported_media_type(
+            "application/json, application/yaml, application/vnd.kubernetes.protobuf",
+        ));
     }
     let kind = request.kind;
     let unfit = |why| {
@@ -86,7 +85,35 @@ fn body_object(request: &ApiRequest) -> Result<Value> {
             "{kind} in version \"v1\" cannot be handled as a {kind}: {why}"
         ))
     };
-    decode(kind, parse_json(request)?).map_err(unfit)
+    let body = parse_json(request).map_err(|status| {
+        let why = &status.message;
+        bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind}): couldn't get \
+             version/kind; json parse error: {why}"
+        ))
+    })?;
+    if !body.is_object() {
+        return Err(bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind})"
+        )));
+    }
+    check_kind(kind, &body).map_err(bad_request)?;
+    if request.query.get("fieldValidation") == Some("Strict") {
+        check_fields(kind, &body).map_err(unfit)?;
+    }
+    decode(kind, body).map_err(unfit)
+}
+
+fn check_fields(kind: Kind, body: &Value) -> std::result::Result<(), String> {
+    let unknown = unknown_fields(kind, body);
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let unknown: Vec<_> = unknown
+        .iter()
+        .map(|field| format!("unknown field {field:?}"))
+        .collect();
+    Err(format!("strict decoding error: {}", unknown.join(", ")))
 }
 
 fn unsupported_media_type(accepted: &str) -> Box<kube::core::Status> {
@@ -102,18 +129,21 @@ fn patch(
     writer: &Writer,
     key: &Key,
 ) -> Result<std::sync::Arc<Object>> {
-    let patch_kind = PatchKind::from_media_type(&request.content_type).ok_or_else(|| {
-        unsupported_media_type(
-            "application/json-patch+json, application/merge-patch+json, \
-             application/strategic-merge-patch+json, application/apply-patch+yaml",
-        )
-    })?;
-    let change = parse_json(request)?;
+    let patch_kind =
+        PatchKind::from_media_type(&request.content_type).ok_or_else(unknown_patch_type)?;
+    let undecodable = |why: &str| bad_request(format!("error decoding patch: {why}"));
+    let change = parse_json(request).map_err(|status| undecodable(&status.message))?;
+    if !change.is_object() {
+        return Err(undecodable(
+            "json: cannot unmarshal into Go value of type map[string]interface {}",
+        ));
+    }
     let kind = request.kind;
     registry.patch(writer, key, |mut value| {
         patch_kind.apply(&mut value, change);
         let shown = value.to_string();
-        decode(kind, value).map_err(|why| unusable_patch(&shown, &why))
+        let decoded = check_kind(kind, &value).and_then(|()| decode(kind, value));
+        decoded.map_err(|why| unusable_patch(&shown, &why))
     })
 }
 

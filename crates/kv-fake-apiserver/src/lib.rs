@@ -45,12 +45,18 @@
 //! - JSON Patch and server-side apply are answered with 415; protobuf and YAML too.
 //! - `propagationPolicy` is ignored: every deletion is a background one.
 //! - A namespace that is deleted stays until [`FakeApiServer::finish_namespaces`].
-//! - `fieldValidation` is ignored: unknown fields are dropped without a warning.
+//! - `fieldValidation=Warn` sends no warnings, and `Strict` looks at the bodies of creates and
+//!   updates only.
+//!
+//! Everything else that a client could rely on is in [`contract`]: cases that run against this server
+//! and against a real one.
 
 mod canned;
 mod chaos;
 mod clock;
+pub mod contract;
 mod decode;
+mod events;
 mod fault;
 mod garbage;
 mod handler;

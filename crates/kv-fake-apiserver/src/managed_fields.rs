@@ -13,6 +13,10 @@ const FIELD: &str = "managedFields";
 /// Records the creator of an object.
 pub(crate) fn on_create(value: &mut Value, manager: &str, now: &str) {
     let fields = owned(value);
+    metadata_mut(value).remove(FIELD);
+    if fields.as_object().is_none_or(Map::is_empty) {
+        return;
+    }
     metadata_mut(value).insert(FIELD.to_owned(), json!([entry(manager, now, &fields)]));
 }
 
@@ -77,7 +81,7 @@ fn add(entries: &mut Vec<Value>, manager: &str, now: &str, fields: Value) {
 /// The tree of the fields that an object has, in the notation of `fieldsV1`.
 fn owned(value: &Value) -> Value {
     let mut tree = Map::new();
-    for field in ["data", "binaryData", "immutable", "type", "spec", "status"] {
+    for field in ["data", "binaryData", "immutable", "type"] {
         if let Some(value) = value.get(field) {
             tree.insert(format!("f:{field}"), subtree(value));
         }
@@ -142,11 +146,11 @@ fn changed(old: &Value, new: &Value, after: &Value) -> Value {
         if before == now {
             continue;
         }
-        let below = match (before, now) {
-            (Some(before), Some(now)) if now.is_object() => changed(before, now, below),
-            _ => below.clone(),
-        };
-        tree.insert(key.clone(), below);
+        let both = before.zip(now).filter(|(_, now)| now.is_object());
+        let below = both.map_or_else(|| below.clone(), |(old, new)| changed(old, new, below));
+        if both.is_none() || !is_leaf(&below) {
+            tree.insert(key.clone(), below);
+        }
     }
     Value::Object(tree)
 }
@@ -169,16 +173,29 @@ fn without(mut entries: Vec<Value>, fields: &Value) -> Vec<Value> {
 fn subtract(tree: &mut Value, fields: &Value) {
     let Value::Object(tree) = tree else { return };
     for (key, below) in fields.as_object().into_iter().flatten() {
-        let leaf = below.as_object().is_none_or(Map::is_empty);
-        if leaf {
+        let Some(Value::Object(inner)) = tree.get_mut(key) else {
+            continue;
+        };
+        let whole = is_leaf(below) || (inner.is_empty() && below.get(".").is_some());
+        if inner.is_empty() && !whole {
+            continue;
+        }
+        if !whole {
+            let mut rest = Value::Object(std::mem::take(inner));
+            subtract(&mut rest, below);
+            *inner = rest.as_object().cloned().unwrap_or_default();
+        }
+        if whole || inner.is_empty() {
             tree.remove(key);
-        } else if let Some(inner) = tree.get_mut(key) {
-            subtract(inner, below);
-            if inner.as_object().is_some_and(Map::is_empty) {
-                tree.remove(key);
-            }
+        } else if inner.len() == 1 && inner.contains_key(".") {
+            // A field without known children is written as a leaf.
+            inner.clear();
         }
     }
+}
+
+fn is_leaf(fields: &Value) -> bool {
+    fields.as_object().is_none_or(Map::is_empty)
 }
 
 fn unite(tree: &mut Value, fields: Value) {
@@ -186,7 +203,17 @@ fn unite(tree: &mut Value, fields: Value) {
         return;
     };
     for (key, below) in fields {
-        unite(tree.entry(key).or_insert_with(|| json!({})), below);
+        let Some(inner) = tree.get_mut(&key) else {
+            tree.insert(key, below);
+            continue;
+        };
+        if key == "." || (is_leaf(inner) && is_leaf(&below)) {
+            continue;
+        }
+        if is_leaf(inner) || is_leaf(&below) {
+            inner["."] = json!({});
+        }
+        unite(inner, below);
     }
 }
 

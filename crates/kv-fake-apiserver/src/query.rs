@@ -32,9 +32,11 @@ impl Query {
             return Ok(None);
         };
         let number = text.parse();
-        number
-            .map(Some)
-            .map_err(|_| bad_request(format!("{key}: invalid value \"{text}\"")))
+        number.map(Some).map_err(|_| {
+            bad_request(format!(
+                "strconv.ParseInt: parsing {text:?}: invalid syntax"
+            ))
+        })
     }
 
     pub(crate) fn dry_run(&self) -> bool {

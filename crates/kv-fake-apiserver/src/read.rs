@@ -5,13 +5,16 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use kube::core::Status;
 use serde_json::json;
 
 use crate::kind::Kind;
 use crate::object::Object;
 use crate::query::Query;
 use crate::selector::Selector;
-use crate::status::{Result, bad_request, failure, page_expired};
+use crate::status::{
+    Finding, Result, bad_request, failure, invalid_options, list_expired, page_expired,
+};
 use crate::store::Store;
 
 /// The version that a reader wants its answer to have.
@@ -27,19 +30,26 @@ pub(crate) enum Version {
 
 impl Version {
     pub(crate) fn parse(query: &Query) -> Result<Version> {
+        const SUPPORTED: &str = "\"Exact\", \"NotOlderThan\", \"\"";
+        const FIELD: &str = "resourceVersionMatch";
         let asked = query
             .get("resourceVersion")
             .map(parse_version)
             .transpose()?;
-        match (asked, query.get("resourceVersionMatch")) {
+        let forbid = |why| Err(invalid_options(Finding::forbidden(FIELD, why)));
+        match (asked, query.get(FIELD)) {
+            (Some(0), Some("Exact")) => {
+                forbid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"")
+            }
             (Some(version), Some("Exact")) => Ok(Version::Exact(version)),
             (Some(version), None | Some("NotOlderThan")) => Ok(Version::NotOlderThan(version)),
             (None, None) => Ok(Version::MostRecent),
-            (None, Some(_)) => {
-                let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
-                Err(invalid_options("resourceVersionMatch: Forbidden", why))
+            (None, Some("Exact" | "NotOlderThan")) => {
+                forbid("resourceVersionMatch is forbidden unless resourceVersion is provided")
             }
-            (Some(_), Some(other)) => Err(invalid_options("resourceVersionMatch", other)),
+            (_, Some(other)) => Err(invalid_options(Finding::unsupported(
+                FIELD, other, SUPPORTED,
+            ))),
         }
     }
 
@@ -52,21 +62,16 @@ impl Version {
     }
 }
 
+/// A version that is no number is a failure of the server's own, as on the real one.
 pub(crate) fn parse_version(text: &str) -> Result<u64> {
     text.parse().map_err(|_| {
-        let why = format!(
-            "Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
-        );
-        bad_request(format!("resourceVersion: {why}"))
+        let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
+        failure(
+            500,
+            "",
+            format!("resourceVersion: Invalid value: {text:?}: {why}"),
+        )
     })
-}
-
-fn invalid_options(field: &str, why: &str) -> Box<kube::core::Status> {
-    failure(
-        422,
-        "Invalid",
-        format!("ListOptions.meta.k8s.io \"\" is invalid: {field}: {why}"),
-    )
 }
 
 /// A page of a listing.
@@ -98,7 +103,7 @@ struct Continue {
 impl Listing {
     pub(crate) fn parse(query: &Query) -> Result<Listing> {
         let after = query.get("continue").map(Continue::parse).transpose()?;
-        let version = Version::parse(query)?;
+        let version = Version::parse(query).map_err(unreadable_version)?;
         if after.is_some() && !matches!(version, Version::MostRecent | Version::NotOlderThan(0)) {
             let why = "specifying resource version is not allowed when using continue";
             return Err(bad_request(why));
@@ -111,6 +116,19 @@ impl Listing {
         })
     }
 
+    /// The version that must exist before the answer can be given.
+    pub(crate) fn least_version(&self) -> u64 {
+        self.version.least()
+    }
+
+    fn expired(&self) -> Box<Status> {
+        if self.after.is_some() {
+            page_expired()
+        } else {
+            list_expired()
+        }
+    }
+
     pub(crate) fn read(&self, store: &Store, kind: Kind, namespace: &str) -> Result<Page> {
         let revision = match (&self.after, self.version) {
             (Some(after), _) => after.revision,
@@ -119,7 +137,7 @@ impl Listing {
         };
         let objects = store
             .list_at(kind, namespace, revision)
-            .ok_or_else(page_expired)?;
+            .ok_or_else(|| self.expired())?;
         let left = objects.into_iter().filter(|object| {
             let unread = self
                 .after
@@ -203,6 +221,12 @@ impl Page {
             "{{\"kind\":\"{list}List\",\"apiVersion\":\"{version}\",\"metadata\":{metadata},\"items\":["
         );
         let mut out = head.into_bytes();
+        if metadata_only && self.objects.is_empty() {
+            // The real server writes its empty slice of metadata as null.
+            out.pop();
+            out.extend_from_slice(b"null}");
+            return Bytes::from(out);
+        }
         for (at, object) in self.objects.iter().enumerate() {
             if at > 0 {
                 out.push(b',');
@@ -212,6 +236,14 @@ impl Page {
         out.extend_from_slice(b"]}");
         Bytes::from(out)
     }
+}
+
+/// A list says otherwise than a GET that it can't read a version.
+fn unreadable_version(status: Box<Status>) -> Box<Status> {
+    if status.code != 500 {
+        return status;
+    }
+    bad_request(format!("invalid resource version: {}", status.message))
 }
 
 /// Zero means no limit.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kube::core::Status;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
@@ -140,7 +141,7 @@ impl Registry {
         let found = self.existing(key)?;
         let uid = metadata_text(&value, "uid");
         if !uid.is_empty() && uid != found.uid() {
-            return Err(precondition_failed(key, "UID", uid, found.uid()));
+            return Err(wrong_uid(key, uid, found.uid()));
         }
         self.update(writer, key, &found, value)
     }
@@ -185,10 +186,8 @@ impl Registry {
         }
         let object = Object::new(key.kind, value, found.revision());
         if object.is_terminating() && !object.has_finalizers() && key.kind.is_namespaced() {
-            return self
-                .store
-                .remove(key)
-                .ok_or_else(|| not_found(key.kind, &key.name));
+            self.store.remove(key);
+            return Ok(Arc::new(object));
         }
         Ok(self.store.put(key.clone(), object.value().clone()))
     }
@@ -237,7 +236,8 @@ impl Registry {
 impl Preconditions {
     fn check(&self, key: &Key, found: &Object) -> Result<()> {
         if let Some(uid) = self.uid.as_deref().filter(|uid| *uid != found.uid()) {
-            return Err(precondition_failed(key, "UID", uid, found.uid()));
+            let hint = "The object might have been deleted and then recreated";
+            return Err(delete_conflict(key, "UID", uid, found.uid(), hint));
         }
         let version = found.revision().to_string();
         if let Some(asked) = self
@@ -245,17 +245,36 @@ impl Preconditions {
             .as_deref()
             .filter(|asked| *asked != version)
         {
-            return Err(precondition_failed(key, "ResourceVersion", asked, &version));
+            let hint = "The object might have been modified";
+            return Err(delete_conflict(
+                key,
+                "ResourceVersion",
+                asked,
+                &version,
+                hint,
+            ));
         }
         Ok(())
     }
 }
 
-fn precondition_failed(key: &Key, what: &str, asked: &str, found: &str) -> Box<kube::core::Status> {
+fn delete_conflict(key: &Key, what: &str, asked: &str, found: &str, hint: &str) -> Box<Status> {
     let why = format!(
-        "Precondition failed: {what} in precondition: {asked}, {what} in object meta: {found}"
+        "the {what} in the precondition ({asked}) does not match the {what} in record ({found}). \
+         {hint}"
     );
-    conflict(key.kind, &key.name, &why)
+    conflict(key.kind.name(), &key.name, &why)
+}
+
+/// The refusal of a PUT that names another uid, in the words of the storage layer.
+fn wrong_uid(key: &Key, asked: &str, found: &str) -> Box<Status> {
+    let (resource, namespace, name) = (key.kind.plural(), &key.namespace, &key.name);
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/{resource}/{namespace}/{name}, \
+         ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {asked}, \
+         UID in object meta: {found}"
+    );
+    conflict(resource, name, &why)
 }
 
 fn check_namespace(kind: Kind, namespace: &str, value: &mut Value) -> Result<()> {
@@ -290,11 +309,17 @@ fn check_name(name: &str, value: &Value) -> Result<()> {
 
 fn check_version(key: &Key, found: &Object, value: &Value) -> Result<()> {
     let given = metadata_text(value, "resourceVersion");
-    let unconditional = given.is_empty() || given == "0";
-    if unconditional || given == found.revision().to_string() {
+    if given.is_empty() {
         return Ok(());
     }
-    Err(modified(key.kind, &key.name))
+    match given.parse::<u64>() {
+        Ok(version) if version == 0 || version == found.revision() => Ok(()),
+        Ok(_) => Err(modified(key.kind, &key.name)),
+        Err(_) => {
+            let message = format!("strconv.ParseUint: parsing {given:?}: invalid syntax");
+            Err(failure(500, "", message))
+        }
+    }
 }
 
 /// Writes what only the server decides; tells whether the client had set a version.
@@ -318,24 +343,30 @@ fn stamp(kind: Kind, value: &mut Value, uid: String, writer: &Writer) -> bool {
         value["status"] = json!({ "phase": "Active" });
     }
     managed_fields::on_create(value, &writer.manager, &writer.now);
-    version.is_some_and(|version| version != "0")
+    // A version that is no number is overlooked.
+    let version = version
+        .as_ref()
+        .and_then(Value::as_str)
+        .and_then(|text| text.parse().ok());
+    version.is_some_and(|version: u64| version != 0)
 }
+
+const KEPT: [&str; 5] = [
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "resourceVersion",
+];
 
 /// Fills in what a client may leave out, and puts back what it may not change.
 fn inherit(old: &Value, new: &mut Value) {
     let before = &old["metadata"];
     let metadata = metadata_mut(new);
-    for field in ["uid", "creationTimestamp"] {
-        if let (false, Some(value)) = (metadata.contains_key(field), before.get(field)) {
-            metadata.insert(field.to_owned(), value.clone());
-        }
-    }
-    for field in [
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "generation",
-        "resourceVersion",
-    ] {
+    metadata
+        .entry("uid")
+        .or_insert_with(|| before["uid"].clone());
+    for field in KEPT {
         match before.get(field) {
             Some(value) => metadata.insert(field.to_owned(), value.clone()),
             None => metadata.remove(field),

@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, header};
 
 use crate::kind::Kind;
 use crate::query::{Query, decode};
-use crate::status::{Result, failure, method_not_allowed};
+use crate::status::{Result, method_not_allowed, not_acceptable, unknown_resource, wrong_form};
 use crate::verb::Verb;
 
 /// What a request asks for.
@@ -32,7 +32,8 @@ impl ApiRequest {
         let raw_query = parts.uri.query().unwrap_or_default().to_owned();
         let query = Query::parse(&raw_query);
         let verb = verb(&parts.method, target.name.is_some(), &query)?;
-        let accept = text(&parts.headers, header::ACCEPT);
+        let form = Form::parse(text(&parts.headers, header::ACCEPT))?;
+        form.check(verb, target.kind)?;
         Ok(ApiRequest {
             verb,
             kind: target.kind,
@@ -40,7 +41,7 @@ impl ApiRequest {
             name: target.name,
             query,
             raw_query,
-            metadata_only: accepts_metadata_only(accept)?,
+            metadata_only: form != Form::Full,
             content_type: media_type(text(&parts.headers, header::CONTENT_TYPE)),
             user_agent: text(&parts.headers, header::USER_AGENT).to_owned(),
             body: Bytes::new(),
@@ -65,8 +66,16 @@ impl ApiRequest {
 
     /// The name that `managedFields` records for the writer.
     pub(crate) fn manager(&self) -> String {
-        let agent = self.user_agent.split('/').next().unwrap_or_default();
-        self.query.get("fieldManager").unwrap_or(agent).to_owned()
+        let agent = self
+            .user_agent
+            .split('/')
+            .next()
+            .filter(|agent| !agent.is_empty());
+        self.query
+            .get("fieldManager")
+            .or(agent)
+            .unwrap_or("unknown")
+            .to_owned()
     }
 }
 
@@ -78,14 +87,7 @@ struct Target {
 
 impl Target {
     fn parse(path: &str) -> Result<Target> {
-        let unknown = || {
-            failure(
-                404,
-                "NotFound",
-                "the server could not find the requested resource",
-            )
-        };
-        let path = path.strip_prefix("/api/v1/").ok_or_else(unknown)?;
+        let path = path.strip_prefix("/api/v1/").ok_or_else(unknown_resource)?;
         let parts: Vec<String> = path.trim_end_matches('/').split('/').map(decode).collect();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let (namespace, plural, name) = match parts.as_slice() {
@@ -94,11 +96,11 @@ impl Target {
             ["namespaces", namespace, plural] => (Some(*namespace), *plural, None),
             ["namespaces", namespace, plural, name] => (Some(*namespace), *plural, Some(*name)),
             [plural] => (None, *plural, None),
-            _ => return Err(unknown()),
+            _ => return Err(unknown_resource()),
         };
-        let kind = Kind::from_plural(plural).ok_or_else(unknown)?;
-        if kind.is_namespaced() != (namespace.is_some() || parts.len() == 1) {
-            return Err(unknown());
+        let kind = Kind::from_plural(plural).ok_or_else(unknown_resource)?;
+        if namespace.is_some() && !kind.is_namespaced() {
+            return Err(unknown_resource());
         }
         Ok(Target {
             kind,
@@ -137,27 +139,60 @@ fn media_type(text: &str) -> String {
         .to_ascii_lowercase()
 }
 
-/// Looks at the alternatives of an `Accept` header in order, as the real server does.
-fn accepts_metadata_only(accept: &str) -> Result<bool> {
-    if accept.is_empty() {
-        return Ok(false);
+/// The form of the answer, as the `Accept` header asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Full,
+    Metadata,
+    MetadataList,
+}
+
+impl Form {
+    /// Takes the first alternative that the server has, as the real one does.
+    fn parse(accept: &str) -> Result<Form> {
+        if accept.is_empty() {
+            return Ok(Form::Full);
+        }
+        let json = |alternative: &&str| {
+            let media_type = media_type(alternative);
+            matches!(
+                media_type.as_str(),
+                "application/json" | "*/*" | "application/*"
+            )
+        };
+        let form = |alternative: &str| {
+            let parameters = alternative.split(';').map(str::trim);
+            match parameters
+                .filter_map(|parameter| parameter.strip_prefix("as="))
+                .next()
+            {
+                None => Some(Form::Full),
+                Some("PartialObjectMetadata") => Some(Form::Metadata),
+                Some("PartialObjectMetadataList") => Some(Form::MetadataList),
+                Some(_) => None,
+            }
+        };
+        accept
+            .split(',')
+            .filter(json)
+            .find_map(form)
+            .ok_or_else(not_acceptable)
     }
-    for alternative in accept.split(',') {
-        let json = matches!(
-            media_type(alternative).as_str(),
-            "application/json" | "*/*" | "application/*"
-        );
-        let metadata = alternative.contains("as=PartialObjectMetadata");
-        if json && (metadata || !alternative.contains("as=")) {
-            return Ok(metadata);
+
+    fn check(self, verb: Verb, kind: Kind) -> Result<()> {
+        let list = matches!(verb, Verb::List | Verb::DeleteCollection);
+        match self {
+            Form::Metadata if list => Err(wrong_form(format!(
+                "you requested PartialObjectMetadata, but the requested object is a list \
+                 (*core.{kind}List)"
+            ))),
+            Form::MetadataList if !list => Err(wrong_form(format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list \
+                 (*core.{kind})"
+            ))),
+            _ => Ok(()),
         }
     }
-    Err(failure(
-        406,
-        "NotAcceptable",
-        "only the following media types are accepted: application/json, application/yaml, \
-         application/vnd.kubernetes.protobuf",
-    ))
 }
 
 #[cfg(test)]
@@ -182,6 +217,11 @@ mod tests {
         assert_eq!(
             (request.verb, request.kind),
             (Verb::Delete, Kind::Namespace)
+        );
+        let request = parse("POST", "/api/v1/namespaces").expect("understood");
+        assert_eq!(
+            (request.verb, request.kind),
+            (Verb::Create, Kind::Namespace)
         );
         let request = parse("GET", "/api/v1/secrets?watch=1").expect("understood");
         assert_eq!((request.verb, request.namespace), (Verb::Watch, None));

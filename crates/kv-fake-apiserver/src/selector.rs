@@ -1,8 +1,11 @@
 //! Label and field selectors.
 
+use kube::core::Status;
+
 use crate::object::Object;
 use crate::query::Query;
 use crate::status::{Result, bad_request};
+use crate::validate::syntax;
 
 /// Which objects of a collection a request means.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +20,8 @@ enum Requirement {
     NotIn(String, Vec<String>),
     Exists(String),
     Absent(String),
+    GreaterThan(String, i64),
+    LessThan(String, i64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,17 +79,25 @@ impl Requirement {
                 .is_none_or(|value| values.iter().all(|v| v != value)),
             Requirement::Exists(key) => object.label(key).is_some(),
             Requirement::Absent(key) => object.label(key).is_none(),
+            Requirement::GreaterThan(key, bound) => object
+                .label(key)
+                .and_then(|v| v.parse::<i64>().ok())
+                .is_some_and(|v| v > *bound),
+            Requirement::LessThan(key, bound) => object
+                .label(key)
+                .and_then(|v| v.parse::<i64>().ok())
+                .is_some_and(|v| v < *bound),
         }
     }
 }
 
 fn parse_labels(text: &str) -> Result<Vec<Requirement>> {
-    let parts = split_outside_parentheses(text);
-    parts
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    split_outside_parentheses(text)
         .into_iter()
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-        .map(requirement)
+        .map(|part| requirement(part.trim()))
         .collect()
 }
 
@@ -113,26 +126,34 @@ fn requirement(text: &str) -> Result<Requirement> {
                 .trim()
                 .strip_prefix('(')
                 .and_then(|v| v.strip_suffix(')'));
-            let values = values
-                .ok_or_else(refuse)?
-                .split(',')
-                .map(|v| v.trim().to_owned());
-            return Ok(one_of(
-                word_of(key).ok_or_else(refuse)?,
-                values.collect(),
-                negated,
-            ));
+            let values = values.ok_or_else(refuse)?.split(',');
+            let values: Result<_> = values.map(checked_value).collect();
+            return Ok(one_of(checked_key(key)?, values?, negated));
         }
     }
     for (operator, negated) in [("!=", true), ("==", false), ("=", false)] {
         if let Some((key, value)) = text.split_once(operator) {
-            let values = vec![value.trim().to_owned()];
-            return Ok(one_of(word_of(key).ok_or_else(refuse)?, values, negated));
+            return Ok(one_of(
+                checked_key(key)?,
+                vec![checked_value(value)?],
+                negated,
+            ));
+        }
+    }
+    for (operator, less) in [("<", true), (">", false)] {
+        if let Some((key, bound)) = text.split_once(operator) {
+            let bound = bound.trim().parse().map_err(|_| refuse())?;
+            let compare = if less {
+                Requirement::LessThan
+            } else {
+                Requirement::GreaterThan
+            };
+            return Ok(compare(checked_key(key)?, bound));
         }
     }
     match text.strip_prefix('!') {
-        Some(key) => Ok(Requirement::Absent(word_of(key).ok_or_else(refuse)?)),
-        None => Ok(Requirement::Exists(word_of(text).ok_or_else(refuse)?)),
+        Some(key) => Ok(Requirement::Absent(checked_key(key)?)),
+        None => Ok(Requirement::Exists(checked_key(text)?)),
     }
 }
 
@@ -144,10 +165,20 @@ fn one_of(key: String, values: Vec<String>, negated: bool) -> Requirement {
     }
 }
 
-fn word_of(text: &str) -> Option<String> {
-    let text = text.trim();
-    let legal = |c: char| c.is_ascii_alphanumeric() || "-._/".contains(c);
-    (!text.is_empty() && text.chars().all(legal)).then(|| text.to_owned())
+fn checked_key(key: &str) -> Result<String> {
+    checked(key.trim(), "<nil>", syntax::qualified_name)
+}
+
+fn checked_value(value: &str) -> Result<String> {
+    checked(value.trim(), "values", syntax::label_value)
+}
+
+fn checked(text: &str, field: &str, check: fn(&str) -> Option<String>) -> Result<String> {
+    let Some(why) = check(text) else {
+        return Ok(text.to_owned());
+    };
+    let why = format!("unable to parse requirement: {field}: Invalid value: {text:?}: {why}");
+    Err(bad_request(why))
 }
 
 fn parse_fields(text: &str) -> Result<Vec<(Field, bool, String)>> {
@@ -161,14 +192,20 @@ fn field_requirement(text: &str) -> Result<(Field, bool, String)> {
             let field = match field {
                 "metadata.name" => Field::Name,
                 "metadata.namespace" => Field::Namespace,
-                other => return Err(bad_request(format!("field label not supported: {other}"))),
+                other => return Err(unknown_field(other)),
             };
             return Ok((field, equal, value.to_owned()));
         }
     }
     Err(bad_request(format!(
-        "invalid field selector: {text}; can't understand '{text}'"
+        "invalid selector: '{text}'; can't understand '{text}'"
     )))
+}
+
+fn unknown_field(field: &str) -> Box<Status> {
+    bad_request(format!(
+        "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+    ))
 }
 
 #[cfg(test)]
@@ -199,11 +236,18 @@ mod tests {
             ("none notin (kv)", true),
             ("tier,!none", true),
             ("!tier", false),
+            ("tier>1", false),
         ] {
             let query = format!("labelSelector={}", selector.replace('=', "%3D"));
             assert_eq!(matches(&query), Some(expected), "{selector}");
         }
-        assert_eq!(matches("labelSelector=a b"), None);
+        for broken in ["a b", "tier,", "-x", "x=-", "x in (", "=x", "x>y"] {
+            assert_eq!(
+                matches(&format!("labelSelector={broken}")),
+                None,
+                "{broken}"
+            );
+        }
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl FakeService {
     ) -> std::result::Result<Response<ResponseBody>, BoxError> {
         let (parts, body) = request.into_parts();
         let body = body.collect_bytes().await?;
-        if let Some(reply) = version_info(parts.uri.path()) {
+        if let Some(reply) = outside_the_api(parts.uri.path()) {
             return respond(&reply);
         }
         let request = match ApiRequest::parse(&parts) {
@@ -226,12 +226,20 @@ impl FakeService {
     }
 }
 
-/// `/version`, which some clients ask for first.
-fn version_info(path: &str) -> Option<Reply> {
-    let info = "{\"major\":\"1\",\"minor\":\"36\",\"gitVersion\":\"v1.36.3\",\"gitCommit\":\"\",\
-                \"gitTreeState\":\"clean\",\"buildDate\":\"2026-01-01T00:00:00Z\",\
-                \"goVersion\":\"go\",\"compiler\":\"gc\",\"platform\":\"fake/fake\"}";
-    (path == "/version").then(|| Reply::json(200, info))
+/// `/version`, which some clients ask for first, and the paths that nobody serves.
+fn outside_the_api(path: &str) -> Option<Reply> {
+    const VERSION: &str = "{\"major\":\"1\",\"minor\":\"36\",\"gitVersion\":\"v1.36.3\",\"gitCommit\":\"\",\
+        \"gitTreeState\":\"clean\",\"buildDate\":\"2026-01-01T00:00:00Z\",\"goVersion\":\"go\",\
+        \"compiler\":\"gc\",\"platform\":\"fake/fake\"}";
+    match path {
+        "/version" => Some(Reply::json(200, VERSION)),
+        _ if path.starts_with("/api/v1/") => None,
+        _ => Some(Reply::text(
+            404,
+            "text/plain; charset=utf-8",
+            "404 page not found\n",
+        )),
+    }
 }
 
 fn respond(reply: &Reply) -> std::result::Result<Response<ResponseBody>, BoxError> {

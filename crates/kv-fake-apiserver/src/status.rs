@@ -52,19 +52,22 @@ pub(crate) fn already_exists(kind: Kind, name: &str) -> Box<Status> {
     failure_of(409, "AlreadyExists", kind, name, message)
 }
 
-pub(crate) fn conflict(kind: Kind, name: &str, why: &str) -> Box<Status> {
-    let message = format!(
-        "Operation cannot be fulfilled on {} \"{name}\": {why}",
-        kind.plural()
-    );
-    failure_of(409, "Conflict", kind, name, message)
+/// A conflict; most name the resource, some the kind.
+pub(crate) fn conflict(resource: &str, name: &str, why: &str) -> Box<Status> {
+    let message = format!("Operation cannot be fulfilled on {resource} \"{name}\": {why}");
+    let mut status = failure(409, "Conflict", message);
+    status.details = Some(StatusDetails {
+        name: name.to_owned(),
+        ..details(resource)
+    });
+    status
 }
 
 /// The refusal of a write whose `resourceVersion` is not the object's.
 pub(crate) fn modified(kind: Kind, name: &str) -> Box<Status> {
     let why = "the object has been modified; please apply your changes to the latest version and \
                try again";
-    conflict(kind, name, why)
+    conflict(kind.plural(), name, why)
 }
 
 pub(crate) fn bad_request(message: impl Into<String>) -> Box<Status> {
@@ -117,6 +120,15 @@ pub(crate) fn page_expired() -> Box<Status> {
     )
 }
 
+/// The version of a listing that the server's history no longer reaches.
+pub(crate) fn list_expired() -> Box<Status> {
+    failure(
+        410,
+        "Expired",
+        "The resourceVersion for the provided list is too old.",
+    )
+}
+
 /// A version that does not exist yet.
 pub(crate) fn version_too_large(asked: u64, current: u64) -> Box<Status> {
     let message = format!("Too large resource version: {asked}, current: {current}");
@@ -138,11 +150,38 @@ pub(crate) fn body_too_large(limit: usize) -> Box<Status> {
 }
 
 pub(crate) fn method_not_allowed() -> Box<Status> {
-    failure(
-        405,
-        "MethodNotAllowed",
-        "the server does not allow this method on the requested resource",
-    )
+    let message = "the server does not allow this method on the requested resource";
+    with_empty_details(failure(405, "MethodNotAllowed", message))
+}
+
+/// The refusal of a path below the API that names no resource.
+pub(crate) fn unknown_resource() -> Box<Status> {
+    let message = "the server could not find the requested resource";
+    with_empty_details(failure(404, "NotFound", message))
+}
+
+pub(crate) fn not_acceptable() -> Box<Status> {
+    let message = "406: Not Acceptable\n\nAvailable representations: application/json, \
+                   application/yaml, application/vnd.kubernetes.protobuf";
+    with_empty_details(failure(406, "NotAcceptable", message))
+}
+
+/// The refusal of an answer in the form of a list for one object, or the other way round.
+pub(crate) fn wrong_form(message: String) -> Box<Status> {
+    failure(406, "NotAcceptable", message)
+}
+
+pub(crate) fn unknown_patch_type() -> Box<Status> {
+    with_empty_details(failure(
+        415,
+        "UnsupportedMediaType",
+        "415: Unsupported Media Type",
+    ))
+}
+
+fn with_empty_details(mut status: Box<Status>) -> Box<Status> {
+    status.details = Some(details(""));
+    status
 }
 
 /// The refusal of a request by access control.
@@ -196,6 +235,14 @@ impl Finding {
         }
     }
 
+    pub(crate) fn unsupported(field: impl Into<String>, value: &str, supported: &str) -> Finding {
+        Finding {
+            reason: "FieldValueNotSupported",
+            field: field.into(),
+            message: format!("Unsupported value: {value:?}: supported values: {supported}"),
+        }
+    }
+
     pub(crate) fn too_long(field: impl Into<String>, limit: usize) -> Finding {
         Finding {
             reason: "FieldValueTooLong",
@@ -232,6 +279,28 @@ pub(crate) fn invalid(kind: Kind, name: &str, findings: Vec<Finding>) -> Box<Sta
         name: name.to_owned(),
         causes: causes.collect(),
         ..details(kind.name())
+    });
+    status
+}
+
+/// The refusal of a query whose parameters contradict each other.
+pub(crate) fn invalid_options(finding: Finding) -> Box<Status> {
+    let Finding {
+        reason,
+        field,
+        message,
+    } = finding;
+    let text = format!("ListOptions.meta.k8s.io \"\" is invalid: {field}: {message}");
+    let mut status = failure(422, "Invalid", text);
+    let cause = StatusCause {
+        reason: reason.to_owned(),
+        message,
+        field,
+    };
+    status.details = Some(StatusDetails {
+        group: "meta.k8s.io".to_owned(),
+        causes: vec![cause],
+        ..details("ListOptions")
     });
     status
 }

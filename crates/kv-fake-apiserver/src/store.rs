@@ -112,6 +112,9 @@ impl Store {
         if revision < self.compacted {
             return None;
         }
+        if revision >= self.revision {
+            return Some(self.list(kind, namespace).cloned().collect());
+        }
         let mut then: BTreeMap<Key, Arc<Object>> = self
             .list(kind, namespace)
             .map(|object| (key_of(object), Arc::clone(object)))

@@ -6,22 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kube::core::Status;
-use serde_json::{Value, json};
 use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, sleep_until};
 
+use crate::events::{Filter, error_line};
 use crate::fault::{WatchFault, WatchFaultKind};
-use crate::kind::Kind;
-use crate::object::Object;
+use crate::query::Query;
 use crate::read::parse_version;
-use crate::reply::status_json;
 use crate::request::ApiRequest;
 use crate::selector::Selector;
 use crate::service::{BoxError, connection_reset};
 use crate::shared::{Shared, Signal};
-use crate::status::{Result, expired};
-use crate::store::{Change, Store};
+use crate::status::{Finding, Result, expired, invalid_options};
 
 /// How often a watch is told that nothing happened.
 const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
@@ -36,6 +32,8 @@ pub(crate) struct Watch {
     shared: Arc<Shared>,
     signal: Receiver<Signal>,
     filter: Filter,
+    /// The version that the watch began with.
+    start: u64,
     /// The version up to which changes have been queued.
     cursor: u64,
     queue: VecDeque<Bytes>,
@@ -48,14 +46,6 @@ pub(crate) struct Watch {
     delivered: u64,
 }
 
-#[derive(Debug)]
-struct Filter {
-    kind: Kind,
-    namespace: String,
-    selector: Selector,
-    metadata_only: bool,
-}
-
 impl Watch {
     /// Opens a watch; only a request that can't be understood is refused outright.
     pub(crate) fn open(shared: &Arc<Shared>, request: &ApiRequest) -> Result<Watch> {
@@ -65,11 +55,9 @@ impl Watch {
             selector: Selector::parse(&request.query)?,
             metadata_only: request.metadata_only,
         };
-        let version = request
-            .query
-            .get("resourceVersion")
-            .map(parse_version)
-            .transpose()?;
+        let initial_events = wants_initial_events(&request.query)?;
+        let version = request.query.get("resourceVersion");
+        let version = version.map(parse_version).transpose()?;
         let timeout = request.query.number("timeoutSeconds")?;
         let deadline = Instant::now() + timeout.map_or(DEFAULT_TIMEOUT, Duration::from_secs);
         let signal = shared.subscribe();
@@ -78,6 +66,7 @@ impl Watch {
             shared: Arc::clone(shared),
             signal,
             filter,
+            start: 0,
             cursor: 0,
             queue: VecDeque::new(),
             bookmarks: request.query.flag("allowWatchBookmarks"),
@@ -88,10 +77,7 @@ impl Watch {
             fault: None,
             delivered: 0,
         };
-        watch.start(
-            version.unwrap_or(0),
-            request.query.flag("sendInitialEvents"),
-        );
+        watch.start(version.unwrap_or(0), initial_events);
         Ok(watch)
     }
 
@@ -122,6 +108,7 @@ impl Watch {
         } else {
             self.cursor = version;
         }
+        self.start = self.cursor;
     }
 
     /// The next piece of the stream, or its end.
@@ -208,10 +195,18 @@ impl Watch {
             }
             () = sleep_until(bookmark.unwrap_or(self.deadline).min(self.deadline)) => {
                 if bookmark.is_some_and(|time| Instant::now() >= time) {
-                    self.queue.push_back(self.filter.bookmark(self.cursor, false));
-                    self.next_bookmark = Instant::now() + BOOKMARK_PERIOD;
+                    self.bookmark();
                 }
             }
+        }
+    }
+
+    /// A bookmark that tells nothing new is left out.
+    fn bookmark(&mut self) {
+        self.next_bookmark = Instant::now() + BOOKMARK_PERIOD;
+        if self.cursor > self.start {
+            self.queue
+                .push_back(self.filter.bookmark(self.cursor, false));
         }
     }
 
@@ -227,59 +222,14 @@ impl Watch {
     }
 }
 
-impl Filter {
-    fn lines(&self, store: &Store, after: u64) -> Vec<Bytes> {
-        store
-            .changes_after(after)
-            .filter_map(|change| self.line_of(change))
-            .collect()
+fn wants_initial_events(query: &Query) -> Result<bool> {
+    let wanted = query.flag("sendInitialEvents");
+    if wanted && query.get("resourceVersionMatch") != Some("NotOlderThan") {
+        let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        return Err(invalid_options(Finding::forbidden(
+            "resourceVersionMatch",
+            why,
+        )));
     }
-
-    /// A change, as it looks to somebody who sees only matching objects.
-    fn line_of(&self, change: &Change) -> Option<Bytes> {
-        let object = &change.object;
-        let here = self.namespace.is_empty() || object.namespace() == self.namespace;
-        if object.kind() != self.kind || !here {
-            return None;
-        }
-        let before = change
-            .previous
-            .as_ref()
-            .filter(|previous| self.selector.matches(previous));
-        let after = !change.deleted && self.selector.matches(object);
-        match (before, after) {
-            (None, false) => None,
-            (None, true) => Some(self.line("ADDED", object)),
-            (Some(_), true) => Some(self.line("MODIFIED", object)),
-            (Some(previous), false) => Some(self.line("DELETED", &previous.at(change.revision))),
-        }
-    }
-
-    fn line(&self, event: &str, object: &Object) -> Bytes {
-        let object = object.render(self.metadata_only);
-        let head = format!("{{\"type\":\"{event}\",\"object\":");
-        Bytes::from([head.as_bytes(), object.as_ref(), b"}\n"].concat())
-    }
-
-    fn bookmark(&self, revision: u64, initial_end: bool) -> Bytes {
-        let (kind, version) = match self.metadata_only {
-            true => ("PartialObjectMetadata", "meta.k8s.io/v1"),
-            false => (self.kind.name(), "v1"),
-        };
-        let mut metadata =
-            json!({ "resourceVersion": revision.to_string(), "creationTimestamp": null });
-        if initial_end {
-            metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
-        }
-        let object = json!({ "kind": kind, "apiVersion": version, "metadata": metadata });
-        event_line("BOOKMARK", &object)
-    }
-}
-
-fn event_line(event: &str, object: &Value) -> Bytes {
-    Bytes::from(format!("{}\n", json!({ "type": event, "object": object })))
-}
-
-fn error_line(status: &Status) -> Bytes {
-    event_line("ERROR", &status_json(status))
+    Ok(wanted)
 }

@@ -76,24 +76,25 @@ fn check_annotations(annotations: &Map<String, Value>, findings: &mut Vec<Findin
 }
 
 fn check_owners(owners: &[Value], findings: &mut Vec<Finding>) {
-    for (at, owner) in owners.iter().enumerate() {
+    for owner in owners {
         for field in ["apiVersion", "kind", "name", "uid"] {
             if owner[field].as_str().unwrap_or_default().is_empty() {
-                let path = format!("metadata.ownerReferences[{at}].{field}");
-                let why = if field == "apiVersion" {
-                    "version"
+                let path = format!("metadata.ownerReferences.{field}");
+                let version = field == "apiVersion";
+                let why = if version {
+                    "version must not be empty"
                 } else {
-                    field
+                    "must not be empty"
                 };
-                let why = format!("{why} must not be empty");
-                findings.push(Finding::invalid(path, "\"\"", &why));
+                findings.push(Finding::invalid(path, "\"\"", why));
             }
         }
     }
 }
 
 fn check_finalizers(finalizers: &[Value], findings: &mut Vec<Finding>) {
-    for finalizer in finalizers {
+    const STANDARD: [&str; 3] = ["orphan", "foregroundDeletion", "kubernetes"];
+    for (at, finalizer) in finalizers.iter().enumerate() {
         let finalizer = finalizer.as_str().unwrap_or_default();
         if let Some(why) = syntax::qualified_name(finalizer) {
             findings.push(Finding::invalid(
@@ -101,19 +102,17 @@ fn check_finalizers(finalizers: &[Value], findings: &mut Vec<Finding>) {
                 &quoted(finalizer),
                 &why,
             ));
+        } else if !finalizer.contains('/') && !STANDARD.contains(&finalizer) {
+            let path = format!("metadata.finalizers[{at}]");
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            findings.push(Finding::invalid(path, &quoted(finalizer), why));
         }
     }
 }
 
 pub(super) fn check_change(old: &Value, new: &Value) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for field in [
-        "name",
-        "namespace",
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-    ] {
+    for field in ["name", "namespace", "uid"] {
         if old.get(field) != new.get(field) {
             let value = new.get(field).map(Value::to_string).unwrap_or_default();
             let path = format!("metadata.{field}");

@@ -2,7 +2,7 @@
 
 mod data;
 mod metadata;
-mod syntax;
+pub(crate) mod syntax;
 
 use serde_json::Value;
 

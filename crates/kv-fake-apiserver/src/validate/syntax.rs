@@ -14,12 +14,17 @@ const LABEL_VALUE: &str = "a valid label must be an empty string or consist of a
     characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. \
     'MyValue',  or 'my_value',  or '12345', regex used for validation is \
     '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
-const QUALIFIED_NAME: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', \
+const NAME_PART: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', \
     and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or \
     '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 
+const QUALIFIED_NAME: &str = "a valid label key must consist of alphanumeric characters, '-', '_' or \
+    '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or \
+    '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an \
+    optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')";
+
 /// What is wrong with a text, in the words of the server.
-pub(super) type Complaint = String;
+pub(crate) type Complaint = String;
 
 fn too_long(limit: usize) -> Complaint {
     format!("must be no more than {limit} bytes")
@@ -33,7 +38,7 @@ fn is_dns_label(text: &str) -> bool {
 /// The name of most objects.
 pub(super) fn subdomain(text: &str) -> Option<Complaint> {
     if text.len() > 253 {
-        return Some(too_long(253));
+        return Some("must be no more than 253 characters".to_owned());
     }
     (!text.split('.').all(is_dns_label)).then(|| SUBDOMAIN.to_owned())
 }
@@ -50,7 +55,7 @@ pub(super) fn dns_label(text: &str) -> Option<Complaint> {
 pub(super) fn config_key(text: &str) -> Option<Complaint> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     if text.len() > 253 {
-        return Some(too_long(253));
+        return Some("must be no more than 253 characters".to_owned());
     }
     if text.is_empty() || !text.bytes().all(legal) {
         return Some(CONFIG_KEY.to_owned());
@@ -71,7 +76,7 @@ fn is_label_text(text: &str) -> bool {
 }
 
 /// The value of a label.
-pub(super) fn label_value(text: &str) -> Option<Complaint> {
+pub(crate) fn label_value(text: &str) -> Option<Complaint> {
     if text.len() > 63 {
         return Some(too_long(63));
     }
@@ -79,11 +84,17 @@ pub(super) fn label_value(text: &str) -> Option<Complaint> {
 }
 
 /// The key of a label or an annotation: a name, with a domain and a slash before it perhaps.
-pub(super) fn qualified_name(text: &str) -> Option<Complaint> {
+pub(crate) fn qualified_name(text: &str) -> Option<Complaint> {
     let (prefix, name) = match text.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, text),
     };
+    if name.contains('/') {
+        return Some(QUALIFIED_NAME.to_owned());
+    }
+    if prefix == Some("") {
+        return Some("prefix part must be non-empty".to_owned());
+    }
     if prefix.is_some_and(|prefix| subdomain(prefix).is_some()) {
         return Some(format!("prefix part {SUBDOMAIN}"));
     }
@@ -93,7 +104,7 @@ pub(super) fn qualified_name(text: &str) -> Option<Complaint> {
     if name.len() > 63 {
         return Some(format!("name part {}", too_long(63)));
     }
-    (!is_label_text(name)).then(|| QUALIFIED_NAME.to_owned())
+    (!is_label_text(name)).then(|| NAME_PART.to_owned())
 }
 
 #[cfg(test)]
