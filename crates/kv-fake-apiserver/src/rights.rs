@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::kind::Kind;
 use crate::request::ApiRequest;
 use crate::selector::Selector;
 use crate::status::{Result, denied};
@@ -127,7 +128,11 @@ impl Rights {
         {
             return Ok(());
         }
-        let namespace = request.namespace.as_deref();
+        // A request for a namespace counts as one inside of it.
+        let namespace = request.namespace.as_deref().or(match request.kind {
+            Kind::Namespace => request.name.as_deref(),
+            Kind::ConfigMap | Kind::Secret => None,
+        });
         Err(denied(
             &self.user,
             request.verb,
