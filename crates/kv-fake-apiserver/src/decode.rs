@@ -249,12 +249,11 @@ fn canonical(text: &mut String) -> Decoded<()> {
     if let Some(at) = first_odd_byte(text) {
         return Err(format!("illegal base64 data at input byte {at}"));
     }
-    let bytes = LENIENT
-        .decode(text.as_bytes())
-        .map_err(|error| error.to_string())?;
-    let unused_bits = bytes.len() % 3 != 0;
-    if unused_bits {
-        *text = LENIENT.encode(bytes);
+    if text.ends_with('=') {
+        // Only the last four characters can have unused bits.
+        let last = text.split_off(text.len() - 4);
+        let bytes = LENIENT.decode(last).map_err(|error| error.to_string())?;
+        text.push_str(&LENIENT.encode(bytes));
     }
     Ok(())
 }

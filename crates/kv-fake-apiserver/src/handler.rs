@@ -139,9 +139,9 @@ fn patch(
         ));
     }
     let kind = request.kind;
+    let shown = String::from_utf8_lossy(&request.body);
     registry.patch(writer, key, |mut value| {
         patch_kind.apply(&mut value, change);
-        let shown = value.to_string();
         let decoded = check_kind(kind, &value).and_then(|()| decode(kind, value));
         decoded.map_err(|why| unusable_patch(&shown, &why))
     })

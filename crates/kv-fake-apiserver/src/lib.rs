@@ -47,6 +47,10 @@
 //! - A namespace that is deleted stays until [`FakeApiServer::finish_namespaces`].
 //! - `fieldValidation=Warn` sends no warnings, and `Strict` looks at the bodies of creates and
 //!   updates only.
+//! - The message about a patch that makes no object shows the patch, where the real one shows the
+//!   result of some; the message about broken JSON has the words of another parser.
+//! - At most 1,000 events, by default, may wait for a watch; the real server also counts the room in
+//!   buffers of the network.
 //!
 //! Everything else that a client could rely on is in [`contract`]: cases that run against this server
 //! and against a real one.

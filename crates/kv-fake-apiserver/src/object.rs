@@ -77,13 +77,7 @@ impl Object {
     }
 
     pub(crate) fn is_terminating(&self) -> bool {
-        self.value["metadata"].get("deletionTimestamp").is_some()
-    }
-
-    pub(crate) fn has_finalizers(&self) -> bool {
-        self.value["metadata"]["finalizers"]
-            .as_array()
-            .is_some_and(|list| !list.is_empty())
+        is_terminating(&self.value)
     }
 
     pub(crate) fn label(&self, key: &str) -> Option<&str> {
@@ -134,6 +128,18 @@ impl Object {
     fn metadata_json(&self) -> Bytes {
         Bytes::from(json!({ "metadata": self.value["metadata"] }).to_string())
     }
+}
+
+/// Whether an object is marked for deletion.
+pub(crate) fn is_terminating(value: &Value) -> bool {
+    value["metadata"].get("deletionTimestamp").is_some()
+}
+
+/// Whether something holds an object back from deletion.
+pub(crate) fn has_finalizers(value: &Value) -> bool {
+    value["metadata"]["finalizers"]
+        .as_array()
+        .is_some_and(|list| !list.is_empty())
 }
 
 /// Puts `kind` and `apiVersion` in front of the fields of a JSON object.

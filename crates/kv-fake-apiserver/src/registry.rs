@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::kind::Kind;
 use crate::managed_fields;
-use crate::object::{Object, metadata_mut, metadata_text};
+use crate::object::{Object, has_finalizers, is_terminating, metadata_mut, metadata_text};
 use crate::status::{
     Result, already_exists, bad_request, conflict, failure, modified, namespace_terminating,
     not_found,
@@ -181,15 +181,13 @@ impl Registry {
         if value == *found.value() {
             return Ok(Arc::clone(found));
         }
-        if writer.dry_run {
-            return Ok(Arc::new(Object::new(key.kind, value, found.revision())));
-        }
-        let object = Object::new(key.kind, value, found.revision());
-        if object.is_terminating() && !object.has_finalizers() && key.kind.is_namespaced() {
+        let released = is_terminating(&value) && !has_finalizers(&value);
+        if released && key.kind.is_namespaced() && !writer.dry_run {
             self.store.remove(key);
-            return Ok(Arc::new(object));
+        } else if !writer.dry_run {
+            return Ok(self.store.put(key.clone(), value));
         }
-        Ok(self.store.put(key.clone(), object.value().clone()))
+        Ok(Arc::new(Object::new(key.kind, value, found.revision())))
     }
 
     /// Deletes an object.
@@ -201,7 +199,7 @@ impl Registry {
     ) -> Result<Deleted> {
         let found = self.existing(key)?;
         preconditions.check(key, &found)?;
-        if key.kind == Kind::Namespace || found.has_finalizers() {
+        if key.kind == Kind::Namespace || has_finalizers(found.value()) {
             return self.mark(writer, key, &found).map(Deleted::Marked);
         }
         if writer.dry_run {
