@@ -2,18 +2,18 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use kv_core::{
-    Change, Commit, Entry, KvStore, Operation, Revision, Transaction, WatchEvent, WatchOptions,
-    WatchStart, WatchStore, WatchStream,
+    Bytes, Change, Commit, Entry, KvStore, Operation, Revision, SnapshotReason, Transaction,
+    WatchEvent, WatchOptions, WatchStart, WatchStore, WatchStream,
 };
 
-use crate::Harness;
-use crate::support::PATIENCE;
+use crate::Place;
+use crate::support::{PATIENCE, key};
 use crate::watching::Written;
 
 pub(crate) type Watchable = Arc<dyn WatchStore>;
 
 /// A handle that can watch.
-pub(crate) async fn watchable<H: Harness>(h: &H) -> Watchable {
+pub(crate) async fn watchable(h: &dyn Place) -> Watchable {
     let store = h.open_watch().await;
     store.expect("the store can watch, unless a lack is declared")
 }
@@ -109,4 +109,21 @@ fn written(operations: Vec<Operation>, commit: &Commit) -> Written {
         .collect();
     changes.sort_by(|a, b| a.key().cmp(b.key()));
     Written { revision, changes }
+}
+
+/// Asserts that the event is a snapshot for that reason, and returns what it tells.
+pub(crate) fn snapshot(event: WatchEvent, why: SnapshotReason) -> (Revision, Vec<Entry>) {
+    match event {
+        WatchEvent::Snapshot {
+            reason,
+            revision,
+            entries,
+        } if reason == why => (revision, entries),
+        other => panic!("a snapshot comes, {why:?}, got {other:?}"),
+    }
+}
+
+/// A transaction of one put.
+pub(crate) fn put_of(name: &str, value: impl Into<Bytes>) -> Transaction {
+    Transaction::new().put(key(name), value)
 }

@@ -63,8 +63,7 @@
 //!
 //! kv_conformance::suite!(Memory);
 //! # fn main() {
-//! #     use kv_conformance::{cases, run};
-//! #     run::<Memory>("missing", &[], async |h| cases::basics::missing_is_none(h).await);
+//! #     kv_conformance::run::<Memory>("basics", "missing_is_none");
 //! # }
 //! ```
 //!
@@ -100,6 +99,7 @@ mod hostile;
 mod lack;
 mod list;
 mod listed;
+mod place;
 mod report;
 mod run;
 mod suite;
@@ -109,4 +109,5 @@ pub use harness::Harness;
 pub use hostile::HOSTILE_KEYS;
 pub use lack::Lack;
 pub use listed::{CASES, Case, assert_every_case_is_listed};
+pub use place::Place;
 pub use run::run;

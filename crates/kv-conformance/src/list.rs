@@ -176,8 +176,6 @@ macro_rules! __cases {
                 a_watch_after_the_newest_waits [Watch],
                 a_watch_from_now_begins_with_the_next_commit [Watch],
                 a_watch_can_be_resumed [Watch],
-                a_start_that_is_too_old_is_compacted [Watch],
-                a_slow_consumer_gets_a_snapshot [Watch],
                 a_consumer_that_never_reads_delays_nobody [Watch],
                 a_dropped_watch_disturbs_nobody [Watch],
                 two_watchers_are_told_the_same [Watch],
@@ -186,6 +184,10 @@ macro_rules! __cases {
                 a_large_value_is_told_whole [Watch],
                 a_revision_from_a_watch_serves [Watch],
                 what_was_told_can_be_read [Watch],
+            }
+            watch_gaps {
+                a_start_that_is_too_old_is_compacted [Watch],
+                a_slow_consumer_gets_a_snapshot [Watch],
                 a_teardown_gives_a_snapshot [Watch, BucketRemoval],
                 a_teardown_by_another_handle_is_told [Watch, BucketRemoval],
                 a_start_from_before_a_teardown_is_compacted [Watch, BucketRemoval],

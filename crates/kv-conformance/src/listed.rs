@@ -1,5 +1,9 @@
 use std::collections::BTreeSet;
 
+use futures::future::BoxFuture;
+
+use crate::{Lack, Place, cases};
+
 /// One case of the suite.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
@@ -7,6 +11,9 @@ pub struct Case {
     pub group: &'static str,
     /// The function.
     pub name: &'static str,
+    /// The abilities it is about: where one is declared as lacking, the lack is asserted instead.
+    pub needs: &'static [Lack],
+    pub(crate) body: fn(&dyn Place) -> BoxFuture<'_, ()>,
 }
 
 /// Makes of the list of all cases what the functions of this file need.
@@ -14,7 +21,12 @@ macro_rules! listed {
     ([] $($group:ident { $($case:ident $([$($need:ident),+])?,)* })*) => {
         /// All cases of the suite.
         pub const CASES: &[Case] = &[
-            $($(Case { group: stringify!($group), name: stringify!($case) }),*),*
+            $($(Case {
+                group: stringify!($group),
+                name: stringify!($case),
+                needs: &[$($(Lack::$need),+)?],
+                body: |place| Box::pin(cases::$group::$case(place)),
+            }),*),*
         ];
 
         /// Each group with the source of its cases.
@@ -86,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_forgotten_case_would_be_found() {
-        let source = "/// A page.\npub async fn new_case<H: Harness>(h: &H) {}\nasync fn help() {}";
+        let source = "/// A page.\npub async fn new_case(h: &dyn Place) {}\nasync fn help() {}";
         assert_eq!(functions(source).collect::<Vec<_>>(), ["new_case"]);
     }
 }

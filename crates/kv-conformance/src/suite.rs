@@ -24,7 +24,7 @@ macro_rules! __suite {
     ($attributes:tt $($group:ident { $($case:ident $([$($need:ident),+])?,)* })*) => {
         $(
             mod $group {
-                $($crate::__test! { $attributes $group $case $([$($need),+])? })*
+                $($crate::__test! { $attributes $group $case })*
             }
         )*
     };
@@ -34,15 +34,11 @@ macro_rules! __suite {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __test {
-    ([$(#[$attribute:meta])*] $group:ident $case:ident $([$($need:ident),+])?) => {
+    ([$(#[$attribute:meta])*] $group:ident $case:ident) => {
         $(#[$attribute])*
         #[test]
         fn $case() {
-            $crate::run::<super::SuiteHarness>(
-                concat!(stringify!($group), "::", stringify!($case)),
-                &[$($($crate::Lack::$need),+)?],
-                async |harness| $crate::cases::$group::$case(harness).await,
-            );
+            $crate::run::<super::SuiteHarness>(stringify!($group), stringify!($case));
         }
     };
 }

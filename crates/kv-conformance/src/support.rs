@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::task::JoinSet;
 
-use crate::Harness;
+use crate::Place;
 
 /// How long an awaited event may take: generous, since a loaded machine is no broken store.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,19 +21,19 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) type Store = Arc<dyn KvStore>;
 
 /// A handle on the bucket of the harness, which is created where it does not exist.
-pub(crate) async fn open<H: Harness>(h: &H) -> Store {
+pub(crate) async fn open(h: &dyn Place) -> Store {
     let store = h.open(OpenMode::OpenOrCreate).await;
     store.expect("open or create succeeds on a healthy service")
 }
 
 /// A handle on the other bucket of the harness.
-pub(crate) async fn open_other<H: Harness>(h: &H) -> Store {
+pub(crate) async fn open_other(h: &dyn Place) -> Store {
     let store = h.open_other(OpenMode::OpenOrCreate).await;
     store.expect("open or create succeeds on a healthy service")
 }
 
 /// What a process sees that starts after the one with this handle has ended.
-pub(crate) async fn reopen<H: Harness>(h: &H, store: Store) -> Store {
+pub(crate) async fn reopen(h: &dyn Place, store: Store) -> Store {
     drop(store);
     let store = h.open(OpenMode::Open).await;
     store.expect("a bucket that was made can be opened")

@@ -2,13 +2,13 @@
 
 use kv_core::{KvStore, KvStoreExt, Revision, Transaction};
 
-use crate::Harness;
+use crate::Place;
 use crate::support::{
     Untouched, entry_of, everything, key, open, put, reopen, revision_of, value_of,
 };
 
 /// A key that was never put is `None`, not empty bytes.
-pub async fn missing_is_none<H: Harness>(h: &H) {
+pub async fn missing_is_none(h: &dyn Place) {
     let store = open(h).await;
     assert_eq!(
         entry_of(&store, "missing").await,
@@ -24,7 +24,7 @@ pub async fn missing_is_none<H: Harness>(h: &H) {
 }
 
 /// A bucket to which nothing was committed is empty and at revision zero.
-pub async fn a_new_bucket_is_empty_and_at_revision_zero<H: Harness>(h: &H) {
+pub async fn a_new_bucket_is_empty_and_at_revision_zero(h: &dyn Place) {
     let store = open(h).await;
     let all = everything(&store).await;
     assert!(all.entries.is_empty(), "a new bucket has no entries");
@@ -32,7 +32,7 @@ pub async fn a_new_bucket_is_empty_and_at_revision_zero<H: Harness>(h: &H) {
 }
 
 /// A get returns what a put stored: key, value, revision, and no expiry.
-pub async fn a_put_is_read_back<H: Harness>(h: &H) {
+pub async fn a_put_is_read_back(h: &dyn Place) {
     let store = open(h).await;
     let revision = put(&store, "k", "v").await;
     assert!(revision > Revision::ZERO, "the first commit is above zero");
@@ -49,7 +49,7 @@ pub async fn a_put_is_read_back<H: Harness>(h: &H) {
 }
 
 /// Empty bytes are a value.
-pub async fn an_empty_value_is_not_missing<H: Harness>(h: &H) {
+pub async fn an_empty_value_is_not_missing(h: &dyn Place) {
     let store = open(h).await;
     put(&store, "k", "").await;
     assert_eq!(
@@ -66,7 +66,7 @@ pub async fn an_empty_value_is_not_missing<H: Harness>(h: &H) {
 }
 
 /// The last put wins.
-pub async fn an_overwrite_replaces_the_value<H: Harness>(h: &H) {
+pub async fn an_overwrite_replaces_the_value(h: &dyn Place) {
     let store = open(h).await;
     for value in ["first", "a second that is longer", "3"] {
         put(&store, "k", value).await;
@@ -84,7 +84,7 @@ pub async fn an_overwrite_replaces_the_value<H: Harness>(h: &H) {
 }
 
 /// Each commit has a higher revision than all before.
-pub async fn revisions_grow_with_every_commit<H: Harness>(h: &H) {
+pub async fn revisions_grow_with_every_commit(h: &dyn Place) {
     let store = open(h).await;
     let mut last = Revision::ZERO;
     for (name, value) in [("a", "1"), ("b", "1"), ("a", "2"), ("a", "1"), ("c", "1")] {
@@ -100,7 +100,7 @@ pub async fn revisions_grow_with_every_commit<H: Harness>(h: &H) {
 }
 
 /// A put of one key leaves the revision of every other.
-pub async fn a_put_leaves_the_revisions_of_other_keys<H: Harness>(h: &H) {
+pub async fn a_put_leaves_the_revisions_of_other_keys(h: &dyn Place) {
     let store = open(h).await;
     let revision = put(&store, "a", "1").await;
     put(&store, "b", "1").await;
@@ -108,7 +108,7 @@ pub async fn a_put_leaves_the_revisions_of_other_keys<H: Harness>(h: &H) {
 }
 
 /// A delete removes the key, and says that it was there.
-pub async fn a_delete_removes<H: Harness>(h: &H) {
+pub async fn a_delete_removes(h: &dyn Place) {
     let store = open(h).await;
     put(&store, "k", "v").await;
     put(&store, "other", "v").await;
@@ -122,7 +122,7 @@ pub async fn a_delete_removes<H: Harness>(h: &H) {
 }
 
 /// A delete is a commit with a revision of its own.
-pub async fn a_delete_has_a_revision<H: Harness>(h: &H) {
+pub async fn a_delete_has_a_revision(h: &dyn Place) {
     let store = open(h).await;
     let at = put(&store, "k", "v").await;
     let commit = store
@@ -139,7 +139,7 @@ pub async fn a_delete_has_a_revision<H: Harness>(h: &H) {
 }
 
 /// A delete of a missing key says so.
-pub async fn a_delete_of_a_missing_key_says_so<H: Harness>(h: &H) {
+pub async fn a_delete_of_a_missing_key_says_so(h: &dyn Place) {
     let store = open(h).await;
     assert!(
         !store.delete("k").await.unwrap(),
@@ -154,7 +154,7 @@ pub async fn a_delete_of_a_missing_key_says_so<H: Harness>(h: &H) {
 }
 
 /// A delete of a missing key writes nothing and returns the revision that the bucket is at.
-pub async fn a_delete_of_a_missing_key_writes_nothing<H: Harness>(h: &H) {
+pub async fn a_delete_of_a_missing_key_writes_nothing(h: &dyn Place) {
     let store = open(h).await;
     let at = put(&store, "there", "v").await;
     let before = Untouched::since(&store).await;
@@ -171,7 +171,7 @@ pub async fn a_delete_of_a_missing_key_writes_nothing<H: Harness>(h: &H) {
 }
 
 /// A deleted key does not come back when the store is opened again.
-pub async fn a_deleted_key_stays_gone_after_a_reopen<H: Harness>(h: &H) {
+pub async fn a_deleted_key_stays_gone_after_a_reopen(h: &dyn Place) {
     let store = open(h).await;
     put(&store, "gone", "v").await;
     put(&store, "kept", "v").await;
@@ -189,7 +189,7 @@ pub async fn a_deleted_key_stays_gone_after_a_reopen<H: Harness>(h: &H) {
 }
 
 /// What was acknowledged is there when the store is opened again, revision and all.
-pub async fn a_put_survives_a_reopen<H: Harness>(h: &H) {
+pub async fn a_put_survives_a_reopen(h: &dyn Place) {
     let store = open(h).await;
     put(&store, "k", "old").await;
     put(&store, "k", "new").await;
@@ -204,7 +204,7 @@ pub async fn a_put_survives_a_reopen<H: Harness>(h: &H) {
 }
 
 /// Revisions go on growing after a reopen.
-pub async fn revisions_grow_across_a_reopen<H: Harness>(h: &H) {
+pub async fn revisions_grow_across_a_reopen(h: &dyn Place) {
     let store = open(h).await;
     let before = put(&store, "k", "1").await;
     let store = reopen(h, store).await;
@@ -215,7 +215,7 @@ pub async fn revisions_grow_across_a_reopen<H: Harness>(h: &H) {
 }
 
 /// A put of what is stored already keeps the revision of the entry.
-pub async fn an_unchanged_put_keeps_the_revision<H: Harness>(h: &H) {
+pub async fn an_unchanged_put_keeps_the_revision(h: &dyn Place) {
     let store = open(h).await;
     let revision = put(&store, "k", "v").await;
     let again = put(&store, "k", "v").await;
@@ -227,7 +227,7 @@ pub async fn an_unchanged_put_keeps_the_revision<H: Harness>(h: &H) {
 }
 
 /// A put of what is stored already makes no commit, and answers with the bucket's revision.
-pub async fn an_unchanged_put_writes_nothing<H: Harness>(h: &H) {
+pub async fn an_unchanged_put_writes_nothing(h: &dyn Place) {
     let store = open(h).await;
     let old = put(&store, "k", "v").await;
     let newest = put(&store, "later", "v").await;
@@ -250,7 +250,7 @@ pub async fn an_unchanged_put_writes_nothing<H: Harness>(h: &H) {
 }
 
 /// An unchanged put writes nothing also on a handle that has not read the key.
-pub async fn an_unchanged_put_through_another_handle_writes_nothing<H: Harness>(h: &H) {
+pub async fn an_unchanged_put_through_another_handle_writes_nothing(h: &dyn Place) {
     let store = open(h).await;
     put(&store, "k", "v").await;
     let before = Untouched::since(&store).await;
@@ -260,7 +260,7 @@ pub async fn an_unchanged_put_through_another_handle_writes_nothing<H: Harness>(
 }
 
 /// A value that goes away and comes back is a new entry each time.
-pub async fn a_delete_then_a_put_is_a_new_entry<H: Harness>(h: &H) {
+pub async fn a_delete_then_a_put_is_a_new_entry(h: &dyn Place) {
     let store = open(h).await;
     let first = put(&store, "k", "v").await;
     store.delete("k").await.unwrap();
@@ -270,7 +270,7 @@ pub async fn a_delete_then_a_put_is_a_new_entry<H: Harness>(h: &H) {
 }
 
 /// `get_many` answers for each key, in the order given, also for missing and repeated ones.
-pub async fn get_many_keeps_the_order<H: Harness>(h: &H) {
+pub async fn get_many_keeps_the_order(h: &dyn Place) {
     let store = open(h).await;
     put(&store, "a", "1").await;
     put(&store, "b", "2").await;
@@ -285,7 +285,7 @@ pub async fn get_many_keeps_the_order<H: Harness>(h: &H) {
 }
 
 /// `modify` makes, changes and removes an entry.
-pub async fn modify_makes_changes_and_removes<H: Harness>(h: &H) {
+pub async fn modify_makes_changes_and_removes(h: &dyn Place) {
     let store = open(h).await;
     let absent = |old: Option<&kv_core::Entry>| old.is_none().then_some("made");
     let made = store.modify("k", absent).await.unwrap();

@@ -2,7 +2,7 @@
 
 use kv_core::{Error, KvStore, KvStoreExt, OpenMode};
 
-use crate::Harness;
+use crate::Place;
 use crate::support::{
     conflict, entry_of, everything, open, open_other, put, revision_of, together, value_of,
 };
@@ -22,13 +22,13 @@ fn assert_exists<T>(opened: kv_core::Result<T>) {
 }
 
 /// To open a bucket that was never made is `NotFound`, and makes none.
-pub async fn open_of_a_missing_bucket_is_not_found<H: Harness>(h: &H) {
+pub async fn open_of_a_missing_bucket_is_not_found(h: &dyn Place) {
     assert_not_found(h.open(OpenMode::Open).await);
     assert_not_found(h.open(OpenMode::Open).await);
 }
 
 /// A bucket that was created can be opened, before anything is put.
-pub async fn a_created_bucket_can_be_opened<H: Harness>(h: &H) {
+pub async fn a_created_bucket_can_be_opened(h: &dyn Place) {
     h.open(OpenMode::Create)
         .await
         .expect("there is no such bucket yet");
@@ -37,7 +37,7 @@ pub async fn a_created_bucket_can_be_opened<H: Harness>(h: &H) {
 }
 
 /// A bucket that is there cannot be created again; nothing in it is touched.
-pub async fn create_of_an_existing_bucket_is_refused<H: Harness>(h: &H) {
+pub async fn create_of_an_existing_bucket_is_refused(h: &dyn Place) {
     let store = h
         .open(OpenMode::Create)
         .await
@@ -53,7 +53,7 @@ pub async fn create_of_an_existing_bucket_is_refused<H: Harness>(h: &H) {
 }
 
 /// `OpenOrCreate` makes a bucket the first time and opens it the second.
-pub async fn open_or_create_does_what_is_needed<H: Harness>(h: &H) {
+pub async fn open_or_create_does_what_is_needed(h: &dyn Place) {
     let first = open(h).await;
     h.open(OpenMode::Open).await.expect("it was created");
     put(&first, "k", "v").await;
@@ -66,7 +66,7 @@ pub async fn open_or_create_does_what_is_needed<H: Harness>(h: &H) {
 }
 
 /// Of many that open or create at the same time, all succeed and get the same bucket.
-pub async fn all_who_open_or_create_at_once_get_one_bucket<H: Harness>(h: &H) {
+pub async fn all_who_open_or_create_at_once_get_one_bucket(h: &dyn Place) {
     let opening = (0..8).map(|_| h.open(OpenMode::OpenOrCreate));
     let handles = futures::future::join_all(opening).await;
     for (i, handle) in handles.iter().enumerate() {
@@ -84,7 +84,7 @@ pub async fn all_who_open_or_create_at_once_get_one_bucket<H: Harness>(h: &H) {
 }
 
 /// Of two that create at the same time, exactly one succeeds.
-pub async fn one_of_those_who_create_at_once_succeeds<H: Harness>(h: &H) {
+pub async fn one_of_those_who_create_at_once_succeeds(h: &dyn Place) {
     let creating = (0..4).map(|_| h.open(OpenMode::Create));
     let (made, refused): (Vec<_>, Vec<_>) = futures::future::join_all(creating)
         .await
@@ -95,7 +95,7 @@ pub async fn one_of_those_who_create_at_once_succeeds<H: Harness>(h: &H) {
 }
 
 /// The same key in two buckets is two entries.
-pub async fn two_buckets_are_isolated<H: Harness>(h: &H) {
+pub async fn two_buckets_are_isolated(h: &dyn Place) {
     let (one, other) = (open(h).await, open_other(h).await);
     put(&one, "k", "1").await;
     assert_eq!(
@@ -114,7 +114,7 @@ pub async fn two_buckets_are_isolated<H: Harness>(h: &H) {
 }
 
 /// A teardown of one bucket leaves the other.
-pub async fn a_teardown_leaves_the_other_bucket<H: Harness>(h: &H) {
+pub async fn a_teardown_leaves_the_other_bucket(h: &dyn Place) {
     let (one, other) = (open(h).await, open_other(h).await);
     put(&one, "k", "1").await;
     put(&other, "k", "2").await;
@@ -130,7 +130,7 @@ pub async fn a_teardown_leaves_the_other_bucket<H: Harness>(h: &H) {
 }
 
 /// After a teardown every read finds the bucket empty.
-pub async fn reads_after_a_teardown_find_nothing<H: Harness>(h: &H) {
+pub async fn reads_after_a_teardown_find_nothing(h: &dyn Place) {
     let store = open(h).await;
     put(&store, "k", "v").await;
     store.teardown().await.unwrap();
@@ -143,7 +143,7 @@ pub async fn reads_after_a_teardown_find_nothing<H: Harness>(h: &H) {
 }
 
 /// A second teardown, and one of a bucket that was never written, are no errors.
-pub async fn a_teardown_can_be_repeated<H: Harness>(h: &H) {
+pub async fn a_teardown_can_be_repeated(h: &dyn Place) {
     let store = open(h).await;
     store.teardown().await.expect("nothing was written yet");
     put(&store, "k", "v").await;
@@ -160,7 +160,7 @@ pub async fn a_teardown_can_be_repeated<H: Harness>(h: &H) {
 }
 
 /// After a teardown the bucket is gone: `open` finds none.
-pub async fn a_bucket_that_was_torn_down_is_not_found<H: Harness>(h: &H) {
+pub async fn a_bucket_that_was_torn_down_is_not_found(h: &dyn Place) {
     let store = open(h).await;
     put(&store, "k", "v").await;
     store.teardown().await.unwrap();
@@ -173,7 +173,7 @@ pub async fn a_bucket_that_was_torn_down_is_not_found<H: Harness>(h: &H) {
 }
 
 /// The next put after a teardown makes the bucket anew, without anything of the old one.
-pub async fn a_put_after_a_teardown_makes_the_bucket_anew<H: Harness>(h: &H) {
+pub async fn a_put_after_a_teardown_makes_the_bucket_anew(h: &dyn Place) {
     let store = open(h).await;
     put(&store, "old", "v").await;
     store.teardown().await.unwrap();
@@ -193,7 +193,7 @@ pub async fn a_put_after_a_teardown_makes_the_bucket_anew<H: Harness>(h: &H) {
 }
 
 /// Revisions after a teardown are higher than all before.
-pub async fn revisions_grow_across_a_teardown<H: Harness>(h: &H) {
+pub async fn revisions_grow_across_a_teardown(h: &dyn Place) {
     let store = open(h).await;
     put(&store, "k", "1").await;
     let before = put(&store, "k", "2").await;
@@ -207,7 +207,7 @@ pub async fn revisions_grow_across_a_teardown<H: Harness>(h: &H) {
 }
 
 /// A revision from before a teardown serves for nothing after it.
-pub async fn a_revision_from_before_a_teardown_does_not_serve<H: Harness>(h: &H) {
+pub async fn a_revision_from_before_a_teardown_does_not_serve(h: &dyn Place) {
     let store = open(h).await;
     let old = put(&store, "k", "v").await;
     store.teardown().await.unwrap();
@@ -217,7 +217,7 @@ pub async fn a_revision_from_before_a_teardown_does_not_serve<H: Harness>(h: &H)
 }
 
 /// Revisions grow also where a bucket is made anew by a handle that knows nothing of the old one.
-pub async fn revisions_grow_across_a_teardown_and_a_new_handle<H: Harness>(h: &H) {
+pub async fn revisions_grow_across_a_teardown_and_a_new_handle(h: &dyn Place) {
     let store = open(h).await;
     let before = put(&store, "k", "1").await;
     store.teardown().await.unwrap();
@@ -231,7 +231,7 @@ pub async fn revisions_grow_across_a_teardown_and_a_new_handle<H: Harness>(h: &H
 }
 
 /// What one handle tears down, another finds gone.
-pub async fn a_teardown_is_seen_by_another_handle<H: Harness>(h: &H) {
+pub async fn a_teardown_is_seen_by_another_handle(h: &dyn Place) {
     let (one, other) = (open(h).await, open(h).await);
     put(&one, "k", "v").await;
     assert!(entry_of(&other, "k").await.is_some());
@@ -250,7 +250,7 @@ pub async fn a_teardown_is_seen_by_another_handle<H: Harness>(h: &H) {
 }
 
 /// Teardowns at the same time all succeed.
-pub async fn teardowns_at_once_all_succeed<H: Harness>(h: &H) {
+pub async fn teardowns_at_once_all_succeed(h: &dyn Place) {
     let (one, other) = (open(h).await, open(h).await);
     crate::support::fill(&one, &["a", "b", "c"]).await;
     let handles = [one.clone(), other];

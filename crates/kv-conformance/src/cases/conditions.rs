@@ -2,20 +2,20 @@
 
 use kv_core::{Error, Expected, KvStore, KvStoreExt, Revision, Transaction};
 
-use crate::Harness;
+use crate::Place;
 use crate::support::{
     Untouched, already_exists, conflict, entry_of, key, open, put, revision_of, together, value_of,
 };
 
 /// `create` stores a value under a key that is absent.
-pub async fn create_of_an_absent_key_succeeds<H: Harness>(h: &H) {
+pub async fn create_of_an_absent_key_succeeds(h: &dyn Place) {
     let store = open(h).await;
     let revision = store.create("k", "v").await.unwrap();
     assert_eq!(entry_of(&store, "k").await.unwrap().revision, revision);
 }
 
 /// `create` of a key that is there is `AlreadyExists`, with its revision.
-pub async fn create_of_an_existing_key_is_refused<H: Harness>(h: &H) {
+pub async fn create_of_an_existing_key_is_refused(h: &dyn Place) {
     let store = open(h).await;
     let revision = put(&store, "k", "v").await;
     let before = Untouched::since(&store).await;
@@ -25,7 +25,7 @@ pub async fn create_of_an_existing_key_is_refused<H: Harness>(h: &H) {
 }
 
 /// `create` succeeds again after a delete.
-pub async fn create_after_a_delete_succeeds<H: Harness>(h: &H) {
+pub async fn create_after_a_delete_succeeds(h: &dyn Place) {
     let store = open(h).await;
     let first = store.create("k", "1").await.unwrap();
     store.delete("k").await.unwrap();
@@ -37,7 +37,7 @@ pub async fn create_after_a_delete_succeeds<H: Harness>(h: &H) {
 }
 
 /// `update` at the entry's revision stores the value.
-pub async fn update_at_the_right_revision_succeeds<H: Harness>(h: &H) {
+pub async fn update_at_the_right_revision_succeeds(h: &dyn Place) {
     let store = open(h).await;
     let first = put(&store, "k", "1").await;
     let second = store.update("k", "2", first).await.unwrap();
@@ -51,7 +51,7 @@ pub async fn update_at_the_right_revision_succeeds<H: Harness>(h: &H) {
 }
 
 /// `update` at an older revision is a conflict, and leaves value and revision.
-pub async fn update_at_a_stale_revision_is_a_conflict<H: Harness>(h: &H) {
+pub async fn update_at_a_stale_revision_is_a_conflict(h: &dyn Place) {
     let store = open(h).await;
     let stale = put(&store, "k", "1").await;
     let newer = put(&store, "k", "2").await;
@@ -61,7 +61,7 @@ pub async fn update_at_a_stale_revision_is_a_conflict<H: Harness>(h: &H) {
 }
 
 /// `update` at a revision that is not reached yet is a conflict.
-pub async fn update_at_a_future_revision_is_a_conflict<H: Harness>(h: &H) {
+pub async fn update_at_a_future_revision_is_a_conflict(h: &dyn Place) {
     let store = open(h).await;
     let at = put(&store, "k", "1").await;
     let future = Revision::new(at.get() + 1);
@@ -70,7 +70,7 @@ pub async fn update_at_a_future_revision_is_a_conflict<H: Harness>(h: &H) {
 }
 
 /// `update` of a missing key is a conflict that found nothing.
-pub async fn update_of_a_missing_key_is_a_conflict<H: Harness>(h: &H) {
+pub async fn update_of_a_missing_key_is_a_conflict(h: &dyn Place) {
     let store = open(h).await;
     conflict(store.update("k", "v", Revision::ZERO).await, "k", None);
     let other = put(&store, "other", "v").await;
@@ -79,7 +79,7 @@ pub async fn update_of_a_missing_key_is_a_conflict<H: Harness>(h: &H) {
 }
 
 /// A conflict tells what was expected.
-pub async fn a_conflict_tells_what_was_expected<H: Harness>(h: &H) {
+pub async fn a_conflict_tells_what_was_expected(h: &dyn Place) {
     let store = open(h).await;
     let wanted = Revision::new(7);
     let at = store.update("k", "v", wanted).await;
@@ -103,7 +103,7 @@ pub async fn a_conflict_tells_what_was_expected<H: Harness>(h: &H) {
 }
 
 /// `require_exists` holds for a key at any revision and fails for a missing one.
-pub async fn require_exists_both_ways<H: Harness>(h: &H) {
+pub async fn require_exists_both_ways(h: &dyn Place) {
     let store = open(h).await;
     let change = || {
         Transaction::new()
@@ -118,7 +118,7 @@ pub async fn require_exists_both_ways<H: Harness>(h: &H) {
 }
 
 /// `delete_at` the entry's revision removes it.
-pub async fn delete_at_the_right_revision_succeeds<H: Harness>(h: &H) {
+pub async fn delete_at_the_right_revision_succeeds(h: &dyn Place) {
     let store = open(h).await;
     let at = put(&store, "k", "v").await;
     assert!(
@@ -129,7 +129,7 @@ pub async fn delete_at_the_right_revision_succeeds<H: Harness>(h: &H) {
 }
 
 /// `delete_at` an older revision is a conflict, and so is one of a missing key.
-pub async fn delete_at_a_stale_revision_is_a_conflict<H: Harness>(h: &H) {
+pub async fn delete_at_a_stale_revision_is_a_conflict(h: &dyn Place) {
     let store = open(h).await;
     let stale = put(&store, "k", "1").await;
     let newer = put(&store, "k", "2").await;
@@ -140,7 +140,7 @@ pub async fn delete_at_a_stale_revision_is_a_conflict<H: Harness>(h: &H) {
 }
 
 /// The revision of one key does not serve for another.
-pub async fn a_revision_serves_for_its_own_key_only<H: Harness>(h: &H) {
+pub async fn a_revision_serves_for_its_own_key_only(h: &dyn Place) {
     let store = open(h).await;
     let a = put(&store, "a", "v").await;
     let b = put(&store, "b", "v").await;
@@ -149,7 +149,7 @@ pub async fn a_revision_serves_for_its_own_key_only<H: Harness>(h: &H) {
 }
 
 /// A write of one key does not spoil the revision of another.
-pub async fn a_revision_holds_while_other_keys_change<H: Harness>(h: &H) {
+pub async fn a_revision_holds_while_other_keys_change(h: &dyn Place) {
     let store = open(h).await;
     let at = put(&store, "k", "1").await;
     for i in 0..5 {
@@ -162,7 +162,7 @@ pub async fn a_revision_holds_while_other_keys_change<H: Harness>(h: &H) {
 }
 
 /// The revision of an entry that was deleted and made again is a new one.
-pub async fn a_revision_never_returns<H: Harness>(h: &H) {
+pub async fn a_revision_never_returns(h: &dyn Place) {
     let store = open(h).await;
     let old = put(&store, "k", "v").await;
     store.delete("k").await.unwrap();
@@ -172,7 +172,7 @@ pub async fn a_revision_never_returns<H: Harness>(h: &H) {
 }
 
 /// The revision of an entry that was deleted and made again through other handles is a new one.
-pub async fn a_revision_never_returns_through_other_handles<H: Harness>(h: &H) {
+pub async fn a_revision_never_returns_through_other_handles(h: &dyn Place) {
     let store = open(h).await;
     let old = put(&store, "k", "v").await;
     let other = open(h).await;
@@ -183,7 +183,7 @@ pub async fn a_revision_never_returns_through_other_handles<H: Harness>(h: &H) {
 }
 
 /// A revision from a list serves as one from a get does.
-pub async fn a_revision_from_a_list_serves<H: Harness>(h: &H) {
+pub async fn a_revision_from_a_list_serves(h: &dyn Place) {
     let store = open(h).await;
     crate::support::fill(&store, &["a", "b"]).await;
     for entry in store.list("").await.unwrap() {
@@ -195,7 +195,7 @@ pub async fn a_revision_from_a_list_serves<H: Harness>(h: &H) {
 }
 
 /// A revision survives its way through text.
-pub async fn a_revision_serves_after_its_way_through_text<H: Harness>(h: &H) {
+pub async fn a_revision_serves_after_its_way_through_text(h: &dyn Place) {
     let store = open(h).await;
     let text = put(&store, "k", "v").await.to_string();
     let revision = text.parse().expect("a revision reads what it printed");
@@ -206,7 +206,7 @@ pub async fn a_revision_serves_after_its_way_through_text<H: Harness>(h: &H) {
 }
 
 /// Conditions are checked also where nothing would be written.
-pub async fn conditions_are_checked_where_nothing_changes<H: Harness>(h: &H) {
+pub async fn conditions_are_checked_where_nothing_changes(h: &dyn Place) {
     let store = open(h).await;
     let at = put(&store, "k", "v").await;
     already_exists(store.create("k", "v").await, "k", at);
@@ -218,7 +218,7 @@ pub async fn conditions_are_checked_where_nothing_changes<H: Harness>(h: &H) {
 }
 
 /// A condition that holds, with nothing to write, answers with the bucket's revision.
-pub async fn conditions_without_operations_write_nothing<H: Harness>(h: &H) {
+pub async fn conditions_without_operations_write_nothing(h: &dyn Place) {
     let store = open(h).await;
     let at = put(&store, "k", "v").await;
     let newest = put(&store, "other", "v").await;
@@ -233,7 +233,7 @@ pub async fn conditions_without_operations_write_nothing<H: Harness>(h: &H) {
 }
 
 /// `update` with what is stored already succeeds at the right revision and keeps it.
-pub async fn an_unchanged_update_keeps_the_revision<H: Harness>(h: &H) {
+pub async fn an_unchanged_update_keeps_the_revision(h: &dyn Place) {
     let store = open(h).await;
     let at = put(&store, "k", "v").await;
     assert_eq!(store.update("k", "v", at).await.unwrap(), at);
@@ -244,7 +244,7 @@ pub async fn an_unchanged_update_keeps_the_revision<H: Harness>(h: &H) {
 }
 
 /// A handle with an old cache decides on what is stored.
-pub async fn conditions_are_decided_on_what_is_stored<H: Harness>(h: &H) {
+pub async fn conditions_are_decided_on_what_is_stored(h: &dyn Place) {
     let (one, other) = (open(h).await, open(h).await);
     let old = put(&one, "k", "1").await;
     assert!(entry_of(&other, "k").await.is_some());
@@ -259,7 +259,7 @@ pub async fn conditions_are_decided_on_what_is_stored<H: Harness>(h: &H) {
 }
 
 /// `modify` under contention loses no change.
-pub async fn modify_under_contention_loses_nothing<H: Harness>(h: &H) {
+pub async fn modify_under_contention_loses_nothing(h: &dyn Place) {
     let handles = [open(h).await, open(h).await];
     let done = together(10, |i| {
         let store = handles[i % 2].clone();
@@ -281,7 +281,7 @@ pub async fn modify_under_contention_loses_nothing<H: Harness>(h: &H) {
 }
 
 /// Where the closure of `try_modify` refuses, nothing is written and its error comes back.
-pub async fn a_refusal_of_try_modify_writes_nothing<H: Harness>(h: &H) {
+pub async fn a_refusal_of_try_modify_writes_nothing(h: &dyn Place) {
     #[derive(Debug)]
     enum Failure {
         Refused,

@@ -5,7 +5,7 @@ use std::error::Error as _;
 use kv_core::{Consistency, Error, GetOptions, Key, KvStore, KvStoreExt, OpenMode, Outcome};
 use kv_core::{Result, Revision, Transaction};
 
-use crate::Harness;
+use crate::Place;
 use crate::support::{key, open, put, value_of};
 
 /// Bytes that must not appear in any message.
@@ -16,7 +16,7 @@ fn error_of<T>(result: Result<T>) -> Error {
 }
 
 /// One error of each kind that any store can be brought to.
-async fn errors<H: Harness>(h: &H) -> Vec<Error> {
+async fn errors(h: &dyn Place) -> Vec<Error> {
     let missing = error_of(h.open(OpenMode::Open).await);
     let store = open(h).await;
     let exists = error_of(h.open(OpenMode::Create).await);
@@ -43,7 +43,7 @@ async fn errors<H: Harness>(h: &H) -> Vec<Error> {
 }
 
 /// Failed conditions are conflicts; nothing else is.
-pub async fn only_failed_conditions_are_conflicts<H: Harness>(h: &H) {
+pub async fn only_failed_conditions_are_conflicts(h: &dyn Place) {
     for error in errors(h).await {
         let condition = matches!(error, Error::AlreadyExists { .. } | Error::Conflict { .. });
         assert_eq!(error.is_conflict(), condition, "{error:?}");
@@ -51,7 +51,7 @@ pub async fn only_failed_conditions_are_conflicts<H: Harness>(h: &H) {
 }
 
 /// What will fail again unchanged is not retryable; what is unavailable is.
-pub async fn only_passing_failures_are_retryable<H: Harness>(h: &H) {
+pub async fn only_passing_failures_are_retryable(h: &dyn Place) {
     for error in errors(h).await {
         let passing = matches!(error, Error::Unavailable { .. } | Error::Throttled { .. });
         assert_eq!(error.is_retryable(), passing, "{error:?}");
@@ -59,14 +59,14 @@ pub async fn only_passing_failures_are_retryable<H: Harness>(h: &H) {
 }
 
 /// What is refused was not applied.
-pub async fn a_refusal_was_not_applied<H: Harness>(h: &H) {
+pub async fn a_refusal_was_not_applied(h: &dyn Place) {
     for error in errors(h).await {
         assert_eq!(error.outcome(), Outcome::NotApplied, "{error:?}");
     }
 }
 
 /// The kinds of errors are told apart.
-pub async fn kinds_are_told_apart<H: Harness>(h: &H) {
+pub async fn kinds_are_told_apart(h: &dyn Place) {
     let errors = errors(h).await;
     assert!(
         matches!(
@@ -86,7 +86,7 @@ pub async fn kinds_are_told_apart<H: Harness>(h: &H) {
 }
 
 /// Neither a message nor `Debug` nor a cause shows a value.
-pub async fn no_error_shows_a_value<H: Harness>(h: &H) {
+pub async fn no_error_shows_a_value(h: &dyn Place) {
     for error in errors(h).await {
         let source = error.source().map(|source| format!("{source} {source:?}"));
         let text = format!("{error} {error:?} {}", source.unwrap_or_default());
@@ -95,7 +95,7 @@ pub async fn no_error_shows_a_value<H: Harness>(h: &H) {
 }
 
 /// A message is one line in lower case, and does not repeat its cause.
-pub async fn messages_keep_the_form<H: Harness>(h: &H) {
+pub async fn messages_keep_the_form(h: &dyn Place) {
     for error in errors(h).await {
         let text = error.to_string();
         assert!(
@@ -117,7 +117,7 @@ pub async fn messages_keep_the_form<H: Harness>(h: &H) {
 }
 
 /// The message of a failed condition names the key.
-pub async fn a_conflict_names_its_key<H: Harness>(h: &H) {
+pub async fn a_conflict_names_its_key(h: &dyn Place) {
     let store = open(h).await;
     let name = "a/key\nwith a line";
     put(&store, name, "v").await;
@@ -132,7 +132,7 @@ pub async fn a_conflict_names_its_key<H: Harness>(h: &H) {
 }
 
 /// After an error the store is as usable as before.
-pub async fn a_store_stays_usable_after_errors<H: Harness>(h: &H) {
+pub async fn a_store_stays_usable_after_errors(h: &dyn Place) {
     drop(errors(h).await);
     let store = open(h).await;
     assert_eq!(

@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use kv_core::{Bound, Clock, Error, KvStore, KvStoreExt, Transaction};
 
-use crate::Harness;
+use crate::Place;
 use crate::support::{
     Store, Untouched, conflict, entry_of, everything, key, names, noise, open, put, reopen,
     value_of,
@@ -14,7 +14,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// A store with the key `k`, which lives for a minute.
-async fn expiring<H: Harness>(h: &H) -> Store {
+async fn expiring(h: &dyn Place) -> Store {
     let store = open(h).await;
     store
         .put_expiring("k", "v", MINUTE)
@@ -24,7 +24,7 @@ async fn expiring<H: Harness>(h: &H) -> Store {
 }
 
 /// An entry is there until its time, and from then on it is not.
-pub async fn an_entry_lives_until_its_time<H: Harness>(h: &H) {
+pub async fn an_entry_lives_until_its_time(h: &dyn Place) {
     let store = expiring(h).await;
     h.clock().advance(MINUTE - MILLISECOND);
     assert_eq!(
@@ -41,7 +41,7 @@ pub async fn an_entry_lives_until_its_time<H: Harness>(h: &H) {
 }
 
 /// An entry tells when it expires.
-pub async fn an_entry_tells_its_time<H: Harness>(h: &H) {
+pub async fn an_entry_tells_its_time(h: &dyn Place) {
     let start = h.clock().now();
     let store = expiring(h).await;
     let time = Some(start + MINUTE);
@@ -60,7 +60,7 @@ pub async fn an_entry_tells_its_time<H: Harness>(h: &H) {
 }
 
 /// A list leaves out what has expired, and counts it in no page.
-pub async fn a_list_leaves_out_the_expired<H: Harness>(h: &H) {
+pub async fn a_list_leaves_out_the_expired(h: &dyn Place) {
     let store = expiring(h).await;
     crate::support::fill(&store, &["a", "z"]).await;
     h.clock().advance(MINUTE);
@@ -75,7 +75,7 @@ pub async fn a_list_leaves_out_the_expired<H: Harness>(h: &H) {
 }
 
 /// To expire is no commit: the bucket stays at its revision.
-pub async fn an_expiry_is_no_commit<H: Harness>(h: &H) {
+pub async fn an_expiry_is_no_commit(h: &dyn Place) {
     let store = expiring(h).await;
     let revision = everything(&store).await.revision;
     h.clock().advance(MINUTE);
@@ -83,7 +83,7 @@ pub async fn an_expiry_is_no_commit<H: Harness>(h: &H) {
 }
 
 /// Every handle finds the entry expired.
-pub async fn every_handle_finds_it_expired<H: Harness>(h: &H) {
+pub async fn every_handle_finds_it_expired(h: &dyn Place) {
     let store = expiring(h).await;
     let other = open(h).await;
     assert!(entry_of(&other, "k").await.is_some());
@@ -99,7 +99,7 @@ pub async fn every_handle_finds_it_expired<H: Harness>(h: &H) {
 }
 
 /// A put without a time to live clears an earlier one, also where the value is the same.
-pub async fn a_plain_put_clears_the_expiry<H: Harness>(h: &H) {
+pub async fn a_plain_put_clears_the_expiry(h: &dyn Place) {
     let store = expiring(h).await;
     let old = entry_of(&store, "k").await.unwrap().revision;
     let new = put(&store, "k", "v").await;
@@ -114,7 +114,7 @@ pub async fn a_plain_put_clears_the_expiry<H: Harness>(h: &H) {
 }
 
 /// A put with a time to live gives one to an entry that had none.
-pub async fn a_put_can_give_an_expiry<H: Harness>(h: &H) {
+pub async fn a_put_can_give_an_expiry(h: &dyn Place) {
     let store = open(h).await;
     let old = put(&store, "k", "v").await;
     let new = store.put_expiring("k", "v", MINUTE).await.unwrap();
@@ -124,7 +124,7 @@ pub async fn a_put_can_give_an_expiry<H: Harness>(h: &H) {
 }
 
 /// A put extends the time.
-pub async fn a_put_extends_the_time<H: Harness>(h: &H) {
+pub async fn a_put_extends_the_time(h: &dyn Place) {
     let store = expiring(h).await;
     h.clock().advance(MINUTE / 2);
     let old = entry_of(&store, "k").await.unwrap().revision;
@@ -140,7 +140,7 @@ pub async fn a_put_extends_the_time<H: Harness>(h: &H) {
 }
 
 /// A put of the same value for the same time writes nothing.
-pub async fn an_unchanged_expiring_put_writes_nothing<H: Harness>(h: &H) {
+pub async fn an_unchanged_expiring_put_writes_nothing(h: &dyn Place) {
     let store = expiring(h).await;
     let before = Untouched::since(&store).await;
     store.put_expiring("k", "v", MINUTE).await.unwrap();
@@ -150,7 +150,7 @@ pub async fn an_unchanged_expiring_put_writes_nothing<H: Harness>(h: &H) {
 }
 
 /// An expired key can be created, with a new revision.
-pub async fn an_expired_key_can_be_created<H: Harness>(h: &H) {
+pub async fn an_expired_key_can_be_created(h: &dyn Place) {
     let store = expiring(h).await;
     let old = entry_of(&store, "k").await.unwrap().revision;
     assert!(store.create("k", "w").await.is_err(), "it is there");
@@ -164,7 +164,7 @@ pub async fn an_expired_key_can_be_created<H: Harness>(h: &H) {
 }
 
 /// Every other condition finds an expired key missing.
-pub async fn conditions_find_an_expired_key_missing<H: Harness>(h: &H) {
+pub async fn conditions_find_an_expired_key_missing(h: &dyn Place) {
     let store = expiring(h).await;
     let old = entry_of(&store, "k").await.unwrap().revision;
     h.clock().advance(MINUTE);
@@ -175,7 +175,7 @@ pub async fn conditions_find_an_expired_key_missing<H: Harness>(h: &H) {
 }
 
 /// Operations find an expired key missing, and a delete of it writes nothing.
-pub async fn operations_find_an_expired_key_missing<H: Harness>(h: &H) {
+pub async fn operations_find_an_expired_key_missing(h: &dyn Place) {
     let store = expiring(h).await;
     h.clock().advance(MINUTE);
     let before = Untouched::since(&store).await;
@@ -197,7 +197,7 @@ pub async fn operations_find_an_expired_key_missing<H: Harness>(h: &H) {
 }
 
 /// `modify` finds an expired key missing.
-pub async fn modify_finds_an_expired_key_missing<H: Harness>(h: &H) {
+pub async fn modify_finds_an_expired_key_missing(h: &dyn Place) {
     let store = expiring(h).await;
     h.clock().advance(MINUTE);
     let change = |old: Option<&kv_core::Entry>| Some(if old.is_some() { "old" } else { "new" });
@@ -206,7 +206,7 @@ pub async fn modify_finds_an_expired_key_missing<H: Harness>(h: &H) {
 }
 
 /// A clock that is set back brings no expired key back.
-pub async fn a_clock_set_back_brings_nothing_back<H: Harness>(h: &H) {
+pub async fn a_clock_set_back_brings_nothing_back(h: &dyn Place) {
     let store = expiring(h).await;
     let start = h.clock().now();
     h.clock().advance(MINUTE);
@@ -222,7 +222,7 @@ pub async fn a_clock_set_back_brings_nothing_back<H: Harness>(h: &H) {
 }
 
 /// A time to live of nothing is refused.
-pub async fn a_time_of_nothing_is_refused<H: Harness>(h: &H) {
+pub async fn a_time_of_nothing_is_refused(h: &dyn Place) {
     let store = open(h).await;
     let result = store.put_expiring("k", "v", Duration::ZERO).await;
     assert!(
@@ -233,7 +233,7 @@ pub async fn a_time_of_nothing_is_refused<H: Harness>(h: &H) {
 }
 
 /// The longest time to live is accepted, and what is above it refused: nothing overflows.
-pub async fn the_longest_time_is_accepted<H: Harness>(h: &H) {
+pub async fn the_longest_time_is_accepted(h: &dyn Place) {
     let store = open(h).await;
     store
         .put_expiring("k", "v", Transaction::MAX_TTL)
@@ -257,7 +257,7 @@ pub async fn the_longest_time_is_accepted<H: Harness>(h: &H) {
 }
 
 /// A time is rounded up to whole milliseconds.
-pub async fn a_time_is_rounded_up<H: Harness>(h: &H) {
+pub async fn a_time_is_rounded_up(h: &dyn Place) {
     let store = open(h).await;
     store
         .put_expiring("k", "v", Duration::from_nanos(1))
@@ -285,7 +285,7 @@ pub async fn a_time_is_rounded_up<H: Harness>(h: &H) {
 }
 
 /// Entries with different times go one by one.
-pub async fn entries_expire_one_by_one<H: Harness>(h: &H) {
+pub async fn entries_expire_one_by_one(h: &dyn Place) {
     let store = open(h).await;
     let change = Transaction::new()
         .put_expiring(key("a"), "v", MINUTE * 3)
@@ -300,7 +300,7 @@ pub async fn entries_expire_one_by_one<H: Harness>(h: &H) {
 }
 
 /// A later commit reclaims the room of what has expired, so that a full bucket takes a put again.
-pub async fn the_room_of_the_expired_is_reclaimed<H: Harness>(h: &H) {
+pub async fn the_room_of_the_expired_is_reclaimed(h: &dyn Place) {
     let store = h.open_small().await.expect("the bucket opens");
     let size = super::limits::part_of(&store);
     let mut count = 0;

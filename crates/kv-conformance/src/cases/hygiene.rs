@@ -2,10 +2,10 @@
 
 use kv_core::{KvStore, KvStoreExt};
 
-use crate::Harness;
+use crate::Place;
 use crate::support::{everything, fill, noise, numbered, open, open_other, put, reopen};
 
-async fn assert_nothing_left<H: Harness>(h: &H) {
+async fn assert_nothing_left(h: &dyn Place) {
     let left = h.leftovers().await;
     assert!(
         left.is_empty(),
@@ -14,14 +14,14 @@ async fn assert_nothing_left<H: Harness>(h: &H) {
 }
 
 /// A teardown of a bucket that was never written leaves nothing.
-pub async fn nothing_is_left_of_an_empty_bucket<H: Harness>(h: &H) {
+pub async fn nothing_is_left_of_an_empty_bucket(h: &dyn Place) {
     let store = open(h).await;
     store.teardown().await.unwrap();
     assert_nothing_left(h).await;
 }
 
 /// A teardown leaves nothing of many entries.
-pub async fn nothing_is_left_of_many_entries<H: Harness>(h: &H) {
+pub async fn nothing_is_left_of_many_entries(h: &dyn Place) {
     let store = open(h).await;
     fill(&store, &numbered("k", 1_100)).await;
     store.teardown().await.unwrap();
@@ -29,7 +29,7 @@ pub async fn nothing_is_left_of_many_entries<H: Harness>(h: &H) {
 }
 
 /// A teardown leaves nothing of large values, nor of those that they replaced.
-pub async fn nothing_is_left_of_large_values<H: Harness>(h: &H) {
+pub async fn nothing_is_left_of_large_values(h: &dyn Place) {
     let store = open(h).await;
     let size = store.limits().value_bytes.min(200_000);
     for round in 0..3 {
@@ -42,7 +42,7 @@ pub async fn nothing_is_left_of_large_values<H: Harness>(h: &H) {
 }
 
 /// A handle that wrote nothing of it can tear a bucket down.
-pub async fn nothing_is_left_after_another_handle_tears_down<H: Harness>(h: &H) {
+pub async fn nothing_is_left_after_another_handle_tears_down(h: &dyn Place) {
     let store = open(h).await;
     fill(&store, &numbered("k", 20)).await;
     put(
@@ -57,7 +57,7 @@ pub async fn nothing_is_left_after_another_handle_tears_down<H: Harness>(h: &H) 
 }
 
 /// A bucket that was torn down, made anew and torn down again leaves nothing.
-pub async fn nothing_is_left_of_a_bucket_made_anew<H: Harness>(h: &H) {
+pub async fn nothing_is_left_of_a_bucket_made_anew(h: &dyn Place) {
     let store = open(h).await;
     for round in 0..3 {
         fill(&store, &numbered(&format!("round {round}/"), 10)).await;
@@ -67,7 +67,7 @@ pub async fn nothing_is_left_of_a_bucket_made_anew<H: Harness>(h: &H) {
 }
 
 /// Reads after a teardown make nothing.
-pub async fn reads_after_a_teardown_make_nothing<H: Harness>(h: &H) {
+pub async fn reads_after_a_teardown_make_nothing(h: &dyn Place) {
     let store = open(h).await;
     put(&store, "k", "v").await;
     store.teardown().await.unwrap();
@@ -78,7 +78,7 @@ pub async fn reads_after_a_teardown_make_nothing<H: Harness>(h: &H) {
 }
 
 /// Each of two buckets leaves nothing, and only a teardown of both leaves nothing at all.
-pub async fn nothing_is_left_of_two_buckets<H: Harness>(h: &H) {
+pub async fn nothing_is_left_of_two_buckets(h: &dyn Place) {
     let (one, other) = (open(h).await, open_other(h).await);
     fill(&one, &numbered("k", 10)).await;
     fill(&other, &numbered("k", 10)).await;

@@ -7,11 +7,11 @@ use kv_core::{Error, KvStore, KvStoreExt, ListOptions, Transaction};
 use crate::support::{
     entry_of, everything, fill, key, listing, names, open, put, reopen, too_large, value_of,
 };
-use crate::{HOSTILE_KEYS, Harness};
+use crate::{HOSTILE_KEYS, Place};
 
 /// Puts `keys`, each with itself as its value, and finds each of them, and nothing else, in the
 /// order of their bytes, before and after a reopen.
-async fn assert_distinct<H: Harness>(h: &H, keys: &[&str]) {
+async fn assert_distinct(h: &dyn Place, keys: &[&str]) {
     let mut store = open(h).await;
     fill(&store, keys).await;
     let sorted: BTreeSet<&str> = keys.iter().copied().collect();
@@ -35,12 +35,12 @@ async fn assert_distinct<H: Harness>(h: &H, keys: &[&str]) {
 }
 
 /// No two of the hostile keys are taken for one.
-pub async fn hostile_keys_are_all_distinct<H: Harness>(h: &H) {
+pub async fn hostile_keys_are_all_distinct(h: &dyn Place) {
     assert_distinct(h, HOSTILE_KEYS).await;
 }
 
 /// Each hostile key can be put, read, conditioned on and deleted by itself.
-pub async fn each_hostile_key_works_in_every_verb<H: Harness>(h: &H) {
+pub async fn each_hostile_key_works_in_every_verb(h: &dyn Place) {
     let store = open(h).await;
     for name in HOSTILE_KEYS.iter().step_by(5) {
         let created = store.create(*name, "1").await.expect("it is absent");
@@ -59,7 +59,7 @@ pub async fn each_hostile_key_works_in_every_verb<H: Harness>(h: &H) {
 }
 
 /// To delete some hostile keys leaves exactly the others.
-pub async fn deleting_hostile_keys_leaves_the_others<H: Harness>(h: &H) {
+pub async fn deleting_hostile_keys_leaves_the_others(h: &dyn Place) {
     let store = open(h).await;
     fill(&store, HOSTILE_KEYS).await;
     let (gone, kept): (Vec<_>, Vec<_>) = (0..HOSTILE_KEYS.len()).partition(|i| i % 2 == 0);
@@ -75,7 +75,7 @@ pub async fn deleting_hostile_keys_leaves_the_others<H: Harness>(h: &H) {
 }
 
 /// Each hostile key, as a prefix, lists what begins with it and nothing else.
-pub async fn hostile_keys_work_as_prefixes<H: Harness>(h: &H) {
+pub async fn hostile_keys_work_as_prefixes(h: &dyn Place) {
     let store = open(h).await;
     fill(&store, HOSTILE_KEYS).await;
     let sorted: BTreeSet<&str> = HOSTILE_KEYS.iter().copied().collect();
@@ -94,7 +94,7 @@ pub async fn hostile_keys_work_as_prefixes<H: Harness>(h: &H) {
 }
 
 /// Each hostile key serves as the key to start after.
-pub async fn hostile_keys_work_as_a_start<H: Harness>(h: &H) {
+pub async fn hostile_keys_work_as_a_start(h: &dyn Place) {
     let store = open(h).await;
     fill(&store, HOSTILE_KEYS).await;
     let sorted: BTreeSet<&str> = HOSTILE_KEYS.iter().copied().collect();
@@ -113,7 +113,7 @@ pub async fn hostile_keys_work_as_a_start<H: Harness>(h: &H) {
 }
 
 /// Slashes are kept in every position and number.
-pub async fn slashes_are_kept<H: Harness>(h: &H) {
+pub async fn slashes_are_kept(h: &dyn Place) {
     assert_distinct(
         h,
         &[
@@ -124,7 +124,7 @@ pub async fn slashes_are_kept<H: Harness>(h: &H) {
 }
 
 /// Dots mean nothing.
-pub async fn dots_mean_nothing<H: Harness>(h: &H) {
+pub async fn dots_mean_nothing(h: &dyn Place) {
     assert_distinct(
         h,
         &[".", "..", "...", "a/..", "../a", "a/../b", "b", "./b", ".b"],
@@ -133,7 +133,7 @@ pub async fn dots_mean_nothing<H: Harness>(h: &H) {
 }
 
 /// A key that another begins with is a key of its own, and deleting it leaves the other.
-pub async fn a_key_can_begin_as_another<H: Harness>(h: &H) {
+pub async fn a_key_can_begin_as_another(h: &dyn Place) {
     let store = open(h).await;
     fill(&store, &["foo", "foo/", "foo/bar", "foobar"]).await;
     store.delete("foo").await.unwrap();
@@ -142,7 +142,7 @@ pub async fn a_key_can_begin_as_another<H: Harness>(h: &H) {
 }
 
 /// Text is kept as it was given: the composed and the decomposed form are two keys.
-pub async fn forms_of_unicode_are_distinct<H: Harness>(h: &H) {
+pub async fn forms_of_unicode_are_distinct(h: &dyn Place) {
     assert_distinct(
         h,
         &[
@@ -153,7 +153,7 @@ pub async fn forms_of_unicode_are_distinct<H: Harness>(h: &H) {
 }
 
 /// Upper and lower case are different keys.
-pub async fn cases_are_distinct<H: Harness>(h: &H) {
+pub async fn cases_are_distinct(h: &dyn Place) {
     assert_distinct(
         h,
         &["key", "Key", "KEY", "kEY", "straße", "STRASSE", "ß", "ẞ"],
@@ -162,7 +162,7 @@ pub async fn cases_are_distinct<H: Harness>(h: &H) {
 }
 
 /// Control characters are legal.
-pub async fn control_characters_are_kept<H: Harness>(h: &H) {
+pub async fn control_characters_are_kept(h: &dyn Place) {
     let all: Vec<String> = (0..=0x9f_u8)
         .map(|code| format!("c{}", char::from(code)))
         .collect();
@@ -171,7 +171,7 @@ pub async fn control_characters_are_kept<H: Harness>(h: &H) {
 }
 
 /// What looks like an escape is not taken for one.
-pub async fn escapes_are_kept<H: Harness>(h: &H) {
+pub async fn escapes_are_kept(h: &dyn Place) {
     let keys = [
         "/", "%2F", "%2f", "%252F", "%25252F", "_2F", "=2F", "\\/", "\\x2F", "%", "%25",
     ];
@@ -179,7 +179,7 @@ pub async fn escapes_are_kept<H: Harness>(h: &H) {
 }
 
 /// Every character of ASCII can stand alone, and keeps its place in the order.
-pub async fn every_ascii_character_is_a_key<H: Harness>(h: &H) {
+pub async fn every_ascii_character_is_a_key(h: &dyn Place) {
     let all: Vec<String> = (0..0x80_u8)
         .map(|code| char::from(code).to_string())
         .collect();
@@ -188,7 +188,7 @@ pub async fn every_ascii_character_is_a_key<H: Harness>(h: &H) {
 }
 
 /// Order is the order of the bytes, not that of a language or of an encoding.
-pub async fn order_is_that_of_the_bytes<H: Harness>(h: &H) {
+pub async fn order_is_that_of_the_bytes(h: &dyn Place) {
     let store = open(h).await;
     fill(
         &store,
@@ -223,7 +223,7 @@ pub async fn order_is_that_of_the_bytes<H: Harness>(h: &H) {
 }
 
 /// A key of the longest size, in one-byte and in longer characters, is a key.
-pub async fn the_longest_key_fits<H: Harness>(h: &H) {
+pub async fn the_longest_key_fits(h: &dyn Place) {
     let store = open(h).await;
     let most = store.limits().key_bytes;
     let wide = format!("{}{}", "é".repeat(most / 2), "x".repeat(most % 2));
@@ -242,7 +242,7 @@ pub async fn the_longest_key_fits<H: Harness>(h: &H) {
 }
 
 /// A key one byte longer is refused by every verb, with the figures, and nothing is written.
-pub async fn a_key_one_byte_too_long_is_refused<H: Harness>(h: &H) {
+pub async fn a_key_one_byte_too_long_is_refused(h: &dyn Place) {
     let store = open(h).await;
     let most = store.limits().key_bytes;
     let long = "k".repeat(most + 1);
@@ -257,7 +257,7 @@ pub async fn a_key_one_byte_too_long_is_refused<H: Harness>(h: &H) {
 }
 
 /// The empty text is no key, for every verb.
-pub async fn the_empty_key_is_refused<H: Harness>(h: &H) {
+pub async fn the_empty_key_is_refused(h: &dyn Place) {
     fn refused<T>(result: kv_core::Result<T>) {
         let error = result.map(|_| ()).expect_err("the empty text is no key");
         assert!(matches!(error, Error::InvalidKey { .. }), "got {error:?}");
@@ -277,7 +277,7 @@ pub async fn the_empty_key_is_refused<H: Harness>(h: &H) {
 }
 
 /// Wildcards stand for themselves.
-pub async fn wildcards_mean_nothing<H: Harness>(h: &H) {
+pub async fn wildcards_mean_nothing(h: &dyn Place) {
     let store = open(h).await;
     fill(&store, &["abc", "a%", "a_c", "a*"]).await;
     for name in ["a?c", "*", "%", "a.c", "___"] {

@@ -2,7 +2,7 @@
 
 use kv_core::{Error, KvStore, KvStoreExt, Limits, Result, Transaction, Usage};
 
-use crate::Harness;
+use crate::Place;
 use crate::support::{
     Store, Untouched, entry_of, everything, fill, key, noise, open, put, reopen, value_of,
 };
@@ -17,7 +17,7 @@ pub(crate) fn part_of(store: &dyn KvStore) -> usize {
 }
 
 /// A bucket into which no further value of [`part_of`] its size goes, and how many did.
-async fn full<H: Harness>(h: &H) -> (Store, u64) {
+async fn full(h: &dyn Place) -> (Store, u64) {
     let store = h.open_small().await.expect("the bucket opens");
     let size = part_of(&store);
     for count in 0..1_000 {
@@ -47,7 +47,7 @@ async fn usage(store: &dyn KvStore) -> Usage {
 }
 
 /// The limits are within those of the contract, are sensible, and do not change.
-pub async fn limits_are_stated<H: Harness>(h: &H) {
+pub async fn limits_are_stated(h: &dyn Place) {
     let store = open(h).await;
     let limits = store.limits();
     let Limits {
@@ -69,7 +69,7 @@ pub async fn limits_are_stated<H: Harness>(h: &H) {
 }
 
 /// The usage of an empty bucket is nothing.
-pub async fn an_empty_bucket_uses_nothing<H: Harness>(h: &H) {
+pub async fn an_empty_bucket_uses_nothing(h: &dyn Place) {
     let store = open(h).await;
     let usage = usage(&store).await;
     assert_eq!(usage.entries, 0);
@@ -81,7 +81,7 @@ pub async fn an_empty_bucket_uses_nothing<H: Harness>(h: &H) {
 }
 
 /// Usage counts entries and bytes, and follows every commit.
-pub async fn usage_follows_every_commit<H: Harness>(h: &H) {
+pub async fn usage_follows_every_commit(h: &dyn Place) {
     let store = open(h).await;
     let empty = usage(&store).await;
     fill(&store, &["a", "b"]).await;
@@ -104,7 +104,7 @@ pub async fn usage_follows_every_commit<H: Harness>(h: &H) {
 }
 
 /// What writes nothing changes no figure of the usage.
-pub async fn usage_stays_where_nothing_is_written<H: Harness>(h: &H) {
+pub async fn usage_stays_where_nothing_is_written(h: &dyn Place) {
     let store = open(h).await;
     put(&store, "k", "v").await;
     let before = usage(&store).await;
@@ -116,7 +116,7 @@ pub async fn usage_stays_where_nothing_is_written<H: Harness>(h: &H) {
 }
 
 /// After a teardown nothing is used.
-pub async fn usage_after_a_teardown_is_nothing<H: Harness>(h: &H) {
+pub async fn usage_after_a_teardown_is_nothing(h: &dyn Place) {
     let store = open(h).await;
     fill(&store, &["a", "b"]).await;
     store.teardown().await.unwrap();
@@ -124,7 +124,7 @@ pub async fn usage_after_a_teardown_is_nothing<H: Harness>(h: &H) {
 }
 
 /// A put into a full bucket is refused, and nothing is written.
-pub async fn a_full_bucket_refuses_and_writes_nothing<H: Harness>(h: &H) {
+pub async fn a_full_bucket_refuses_and_writes_nothing(h: &dyn Place) {
     let (store, _) = full(h).await;
     let before = Untouched::since(&store).await;
     let size = part_of(&store);
@@ -138,7 +138,7 @@ pub async fn a_full_bucket_refuses_and_writes_nothing<H: Harness>(h: &H) {
 }
 
 /// What the refusal says is left is left.
-pub async fn what_is_left_can_be_used<H: Harness>(h: &H) {
+pub async fn what_is_left_can_be_used(h: &dyn Place) {
     let (store, _) = full(h).await;
     let size = part_of(&store);
     let (needed, available) = figures(store.put("more", noise(9_999, size)).await);
@@ -153,7 +153,7 @@ pub async fn what_is_left_can_be_used<H: Harness>(h: &H) {
 }
 
 /// A transaction that does not fit as a whole is not applied in part.
-pub async fn a_transaction_into_a_full_bucket_is_all_or_none<H: Harness>(h: &H) {
+pub async fn a_transaction_into_a_full_bucket_is_all_or_none(h: &dyn Place) {
     let (store, _) = full(h).await;
     let size = part_of(&store);
     let change = Transaction::new()
@@ -169,7 +169,7 @@ pub async fn a_transaction_into_a_full_bucket_is_all_or_none<H: Harness>(h: &H) 
 }
 
 /// After a delete a full bucket takes as much again.
-pub async fn after_a_delete_it_fits_again<H: Harness>(h: &H) {
+pub async fn after_a_delete_it_fits_again(h: &dyn Place) {
     let (store, count) = full(h).await;
     let size = part_of(&store);
     assert!(
@@ -183,7 +183,7 @@ pub async fn after_a_delete_it_fits_again<H: Harness>(h: &H) {
 }
 
 /// A full bucket takes what needs no more room: smaller values, and deletes beside puts.
-pub async fn a_full_bucket_takes_what_needs_no_more_room<H: Harness>(h: &H) {
+pub async fn a_full_bucket_takes_what_needs_no_more_room(h: &dyn Place) {
     let (store, _) = full(h).await;
     put(&store, "k0", "small").await;
     let size = part_of(&store);
@@ -198,7 +198,7 @@ pub async fn a_full_bucket_takes_what_needs_no_more_room<H: Harness>(h: &H) {
 }
 
 /// What filled a bucket is all there after the refusal.
-pub async fn a_full_bucket_keeps_everything<H: Harness>(h: &H) {
+pub async fn a_full_bucket_keeps_everything(h: &dyn Place) {
     let (store, count) = full(h).await;
     assert!(
         count >= 4,
@@ -214,7 +214,7 @@ pub async fn a_full_bucket_keeps_everything<H: Harness>(h: &H) {
 }
 
 /// Usage never passes its limit, and says so when the bucket is full.
-pub async fn usage_stays_within_the_limit<H: Harness>(h: &H) {
+pub async fn usage_stays_within_the_limit(h: &dyn Place) {
     let (store, count) = full(h).await;
     let usage = usage(&store).await;
     let limit = usage.limit.expect("the bucket has a bound");
@@ -236,7 +236,7 @@ pub async fn usage_stays_within_the_limit<H: Harness>(h: &H) {
 }
 
 /// A bucket that was emptied takes everything again.
-pub async fn an_emptied_bucket_takes_everything_again<H: Harness>(h: &H) {
+pub async fn an_emptied_bucket_takes_everything_again(h: &dyn Place) {
     let store = open(h).await;
     let size = store.limits().value_bytes.min(100_000);
     for round in 0..6 {

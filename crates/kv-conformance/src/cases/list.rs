@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::TryStreamExt;
 use kv_core::{Cursor, Entry, Error, KvStore, KvStoreExt, ListOptions, Revision, Transaction};
 
-use crate::Harness;
+use crate::Place;
 use crate::support::{Store, everything, fill, key, listing, names, numbered, open, put};
 
 /// The keys that a listing with these options returns.
@@ -16,7 +16,7 @@ async fn list(store: &dyn KvStore, options: ListOptions) -> Vec<String> {
 }
 
 /// A store that holds these keys.
-async fn holding<H: Harness, K: AsRef<str> + Sync>(h: &H, keys: &[K]) -> Store {
+async fn holding<K: AsRef<str> + Sync>(h: &dyn Place, keys: &[K]) -> Store {
     let store = open(h).await;
     fill(&store, keys).await;
     store
@@ -44,7 +44,7 @@ fn after(name: &str) -> ListOptions {
 }
 
 /// An empty bucket lists nothing, and has no more.
-pub async fn an_empty_bucket_lists_nothing<H: Harness>(h: &H) {
+pub async fn an_empty_bucket_lists_nothing(h: &dyn Place) {
     let store = open(h).await;
     let all = everything(&store).await;
     assert!(all.entries.is_empty() && all.cursor.is_none());
@@ -53,7 +53,7 @@ pub async fn an_empty_bucket_lists_nothing<H: Harness>(h: &H) {
 }
 
 /// A list has what was just put and not what was just deleted.
-pub async fn a_list_follows_every_commit<H: Harness>(h: &H) {
+pub async fn a_list_follows_every_commit(h: &dyn Place) {
     let store = holding(h, &["b"]).await;
     put(&store, "a", "1").await;
     assert_eq!(list(&store, ListOptions::default()).await, ["a", "b"]);
@@ -64,7 +64,7 @@ pub async fn a_list_follows_every_commit<H: Harness>(h: &H) {
 }
 
 /// The revision of a listing is that of the bucket, and no entry is newer.
-pub async fn a_listing_tells_its_revision<H: Harness>(h: &H) {
+pub async fn a_listing_tells_its_revision(h: &dyn Place) {
     let store = holding(h, &["a", "b"]).await;
     let newest = put(&store, "b", "new").await;
     for options in [
@@ -79,7 +79,7 @@ pub async fn a_listing_tells_its_revision<H: Harness>(h: &H) {
 }
 
 /// Without a prefix a list has all keys.
-pub async fn an_empty_prefix_is_all<H: Harness>(h: &H) {
+pub async fn an_empty_prefix_is_all(h: &dyn Place) {
     let store = holding(h, &["a", "b/c", "\0", "é"]).await;
     assert_eq!(
         list(&store, ListOptions::prefix("")).await,
@@ -88,7 +88,7 @@ pub async fn an_empty_prefix_is_all<H: Harness>(h: &H) {
 }
 
 /// A prefix is compared byte by byte and knows no separators.
-pub async fn a_prefix_knows_no_separators<H: Harness>(h: &H) {
+pub async fn a_prefix_knows_no_separators(h: &dyn Place) {
     let store = holding(h, &["fo", "foo", "foo/bar", "foobar", "fop", "g"]).await;
     let found = list(&store, ListOptions::prefix("foo")).await;
     assert_eq!(
@@ -104,7 +104,7 @@ pub async fn a_prefix_knows_no_separators<H: Harness>(h: &H) {
 }
 
 /// A prefix that no key has lists nothing.
-pub async fn a_prefix_without_keys_lists_nothing<H: Harness>(h: &H) {
+pub async fn a_prefix_without_keys_lists_nothing(h: &dyn Place) {
     let store = holding(h, &["a", "c"]).await;
     let long = "x".repeat(2 * store.limits().key_bytes);
     for prefix in ["b", "a/", "ab", "\0", "z", "\u{10ffff}", &long] {
@@ -114,7 +114,7 @@ pub async fn a_prefix_without_keys_lists_nothing<H: Harness>(h: &H) {
 }
 
 /// A prefix at the end of the order of the keys ends where it should.
-pub async fn a_prefix_of_the_last_keys_works<H: Harness>(h: &H) {
+pub async fn a_prefix_of_the_last_keys_works(h: &dyn Place) {
     let keys = [
         "\u{10fffe}",
         "\u{10ffff}",
@@ -129,7 +129,7 @@ pub async fn a_prefix_of_the_last_keys_works<H: Harness>(h: &H) {
 }
 
 /// `start_after` is exclusive.
-pub async fn start_after_is_exclusive<H: Harness>(h: &H) {
+pub async fn start_after_is_exclusive(h: &dyn Place) {
     let store = holding(h, &["a", "b", "c"]).await;
     assert_eq!(list(&store, after("a")).await, ["b", "c"]);
     assert_eq!(list(&store, after("b")).await, ["c"]);
@@ -137,7 +137,7 @@ pub async fn start_after_is_exclusive<H: Harness>(h: &H) {
 }
 
 /// `start_after` takes a key that is not there.
-pub async fn start_after_an_absent_key<H: Harness>(h: &H) {
+pub async fn start_after_an_absent_key(h: &dyn Place) {
     let store = holding(h, &["b", "d"]).await;
     assert_eq!(
         list(&store, after("a")).await,
@@ -150,14 +150,14 @@ pub async fn start_after_an_absent_key<H: Harness>(h: &H) {
 }
 
 /// `start_after` takes a key that was deleted.
-pub async fn start_after_a_deleted_key<H: Harness>(h: &H) {
+pub async fn start_after_a_deleted_key(h: &dyn Place) {
     let store = holding(h, &["a", "b", "c"]).await;
     store.delete("b").await.unwrap();
     assert_eq!(list(&store, after("b")).await, ["c"]);
 }
 
 /// `start_after` works together with a prefix, from before it, in it and behind it.
-pub async fn start_after_with_a_prefix<H: Harness>(h: &H) {
+pub async fn start_after_with_a_prefix(h: &dyn Place) {
     let store = holding(h, &["a", "p/1", "p/2", "p/3", "q"]).await;
     let start = |name| ListOptions::prefix("p/").with_start_after(key(name));
     assert_eq!(
@@ -171,7 +171,7 @@ pub async fn start_after_with_a_prefix<H: Harness>(h: &H) {
 }
 
 /// A limit of nothing returns nothing, and the place from which to go on.
-pub async fn a_limit_of_nothing_gives_a_cursor<H: Harness>(h: &H) {
+pub async fn a_limit_of_nothing_gives_a_cursor(h: &dyn Place) {
     let store = holding(h, &["a", "b"]).await;
     let none = listing(&store, ListOptions::default().with_limit(0)).await;
     assert!(
@@ -185,7 +185,7 @@ pub async fn a_limit_of_nothing_gives_a_cursor<H: Harness>(h: &H) {
 }
 
 /// A limit returns so many entries, and a cursor only where more is left.
-pub async fn a_limit_bounds_the_page<H: Harness>(h: &H) {
+pub async fn a_limit_bounds_the_page(h: &dyn Place) {
     let store = holding(h, &["a", "b", "c"]).await;
     for (limit, expected, more) in [(1, 1, true), (2, 2, true), (3, 3, false), (4, 3, false)] {
         let page = listing(&store, ListOptions::default().with_limit(limit)).await;
@@ -201,7 +201,7 @@ pub async fn a_limit_bounds_the_page<H: Harness>(h: &H) {
 }
 
 /// A cursor counts only what the prefix selects.
-pub async fn a_cursor_stays_in_the_prefix<H: Harness>(h: &H) {
+pub async fn a_cursor_stays_in_the_prefix(h: &dyn Place) {
     let store = holding(h, &["a", "p/1", "p/2", "z"]).await;
     let page = listing(&store, ListOptions::prefix("p/").with_limit(2)).await;
     assert_eq!(names(&page.entries), ["p/1", "p/2"]);
@@ -213,7 +213,7 @@ pub async fn a_cursor_stays_in_the_prefix<H: Harness>(h: &H) {
 }
 
 /// The pages together are the whole, whatever their size.
-pub async fn pages_together_are_the_whole<H: Harness>(h: &H) {
+pub async fn pages_together_are_the_whole(h: &dyn Place) {
     let store = holding(h, &numbered("k", 23)).await;
     let all = everything(&store).await.entries;
     for limit in [1, 2, 5, 22, 23, 24] {
@@ -234,14 +234,14 @@ pub async fn pages_together_are_the_whole<H: Harness>(h: &H) {
 }
 
 /// Pages begin after `start_after`.
-pub async fn pages_begin_after_the_start<H: Harness>(h: &H) {
+pub async fn pages_begin_after_the_start(h: &dyn Place) {
     let store = holding(h, &["a", "b", "c", "d"]).await;
     let pages = pages(&store, after("a").with_limit(2)).await.unwrap();
     assert_eq!(names(&pages.concat()), ["b", "c", "d"]);
 }
 
 /// More keys than any service has in a page are all listed.
-pub async fn no_hidden_cap<H: Harness>(h: &H) {
+pub async fn no_hidden_cap(h: &dyn Place) {
     let keys = numbered("k", 1_026);
     let store = holding(h, &keys).await;
     assert_eq!(
@@ -256,7 +256,7 @@ pub async fn no_hidden_cap<H: Harness>(h: &H) {
 }
 
 /// A scan streams every entry under its prefix, in order.
-pub async fn a_scan_streams_everything<H: Harness>(h: &H) {
+pub async fn a_scan_streams_everything(h: &dyn Place) {
     let keys = numbered("in/", 1_026);
     let store = holding(h, &keys).await;
     fill(&store, &["a", "out"]).await;
@@ -268,7 +268,7 @@ pub async fn a_scan_streams_everything<H: Harness>(h: &H) {
 
 /// Pages taken while commits come between are from one snapshot, or the store says that it no
 /// longer can.
-pub async fn pages_do_not_mix_snapshots<H: Harness>(h: &H) {
+pub async fn pages_do_not_mix_snapshots(h: &dyn Place) {
     let store = holding(h, &["a", "b", "c", "d"]).await;
     let before = everything(&store).await.entries;
     let options = ListOptions::default().with_limit(2);
@@ -295,7 +295,7 @@ pub async fn pages_do_not_mix_snapshots<H: Harness>(h: &H) {
 }
 
 /// A cursor serves when its last key is gone, or is compacted: it never starts over.
-pub async fn a_cursor_outlives_its_key<H: Harness>(h: &H) {
+pub async fn a_cursor_outlives_its_key(h: &dyn Place) {
     let store = holding(h, &["a", "b", "c"]).await;
     let options = ListOptions::default().with_limit(1);
     let first = listing(&store, options.clone()).await;
@@ -310,7 +310,7 @@ pub async fn a_cursor_outlives_its_key<H: Harness>(h: &H) {
 }
 
 /// A cursor into a snapshot that never was is `Compacted`.
-pub async fn a_cursor_into_nowhere_is_compacted<H: Harness>(h: &H) {
+pub async fn a_cursor_into_nowhere_is_compacted(h: &dyn Place) {
     let store = holding(h, &["a", "b"]).await;
     let nowhere = Cursor::new(Revision::new(u64::MAX), Some(key("a")));
     let result = store
@@ -323,7 +323,7 @@ pub async fn a_cursor_into_nowhere_is_compacted<H: Harness>(h: &H) {
 }
 
 /// A cursor from before a teardown never mixes the old bucket with the new one.
-pub async fn a_cursor_does_not_reach_into_the_next_bucket<H: Harness>(h: &H) {
+pub async fn a_cursor_does_not_reach_into_the_next_bucket(h: &dyn Place) {
     let store = holding(h, &["a", "b"]).await;
     let options = ListOptions::default().with_limit(1);
     let first = listing(&store, options.clone()).await;
@@ -340,7 +340,7 @@ pub async fn a_cursor_does_not_reach_into_the_next_bucket<H: Harness>(h: &H) {
 
 /// While a task writes pairs in one transaction each, every listing shows both or none of a pair,
 /// each key once, in order.
-pub async fn a_listing_is_one_snapshot_while_others_write<H: Harness>(h: &H) {
+pub async fn a_listing_is_one_snapshot_while_others_write(h: &dyn Place) {
     let (writer, reader) = (open(h).await, open(h).await);
     let stop = Arc::new(AtomicBool::new(false));
     let writing = tokio::spawn({

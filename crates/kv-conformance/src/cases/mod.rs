@@ -16,3 +16,4 @@ pub mod reads;
 pub mod transactions;
 pub mod values;
 pub mod watch;
+pub mod watch_gaps;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kv_core::{Consistency, Entry, Error, GetOptions, KvStore, KvStoreExt, ListOptions, Revision};
 
-use crate::Harness;
+use crate::Place;
 use crate::support::{entry_of, everything, key, listing, names, open, put, value_of};
 
 async fn get(store: &dyn KvStore, name: &str, consistency: Consistency) -> Option<Entry> {
@@ -16,7 +16,7 @@ async fn get(store: &dyn KvStore, name: &str, consistency: Consistency) -> Optio
 }
 
 /// A read that begins after a commit was acknowledged, to anybody, sees it.
-pub async fn a_commit_is_seen_by_every_handle<H: Harness>(h: &H) {
+pub async fn a_commit_is_seen_by_every_handle(h: &dyn Place) {
     let (one, other) = (open(h).await, open(h).await);
     for round in 0..5 {
         let value = format!("{round}");
@@ -28,7 +28,7 @@ pub async fn a_commit_is_seen_by_every_handle<H: Harness>(h: &H) {
 }
 
 /// A handle that has seen a key sees that another handle deleted it.
-pub async fn a_delete_is_seen_by_every_handle<H: Harness>(h: &H) {
+pub async fn a_delete_is_seen_by_every_handle(h: &dyn Place) {
     let (one, other) = (open(h).await, open(h).await);
     put(&one, "k", "v").await;
     assert!(entry_of(&other, "k").await.is_some());
@@ -41,7 +41,7 @@ pub async fn a_delete_is_seen_by_every_handle<H: Harness>(h: &H) {
 }
 
 /// A read at least at a revision sees that commit, through any handle.
-pub async fn at_least_sees_the_revision<H: Harness>(h: &H) {
+pub async fn at_least_sees_the_revision(h: &dyn Place) {
     let (one, other) = (open(h).await, open(h).await);
     for value in ["1", "2", "3"] {
         let revision = put(&one, "k", value).await;
@@ -58,7 +58,7 @@ pub async fn at_least_sees_the_revision<H: Harness>(h: &H) {
 }
 
 /// A read at least at an old revision succeeds.
-pub async fn at_least_an_old_revision_is_reached<H: Harness>(h: &H) {
+pub async fn at_least_an_old_revision_is_reached(h: &dyn Place) {
     let store = open(h).await;
     let old = put(&store, "k", "1").await;
     let new = put(&store, "k", "2").await;
@@ -71,7 +71,7 @@ pub async fn at_least_an_old_revision_is_reached<H: Harness>(h: &H) {
 }
 
 /// A read at least at a revision that never comes is `Unavailable`: it does not hang.
-pub async fn at_least_a_revision_that_never_comes_is_unavailable<H: Harness>(h: &H) {
+pub async fn at_least_a_revision_that_never_comes_is_unavailable(h: &dyn Place) {
     let store = open(h).await;
     let last = put(&store, "k", "v").await;
     let consistency = Consistency::AtLeast(Revision::new(last.get() + 1_000_000));
@@ -91,7 +91,7 @@ pub async fn at_least_a_revision_that_never_comes_is_unavailable<H: Harness>(h: 
 }
 
 /// A cached read never misses what its own handle has written.
-pub async fn a_cached_read_sees_the_writes_of_its_handle<H: Harness>(h: &H) {
+pub async fn a_cached_read_sees_the_writes_of_its_handle(h: &dyn Place) {
     let store = open(h).await;
     for value in ["1", "2", "3"] {
         put(&store, "k", value).await;
@@ -111,7 +111,7 @@ pub async fn a_cached_read_sees_the_writes_of_its_handle<H: Harness>(h: &H) {
 }
 
 /// A cached read never goes back behind what its handle has shown.
-pub async fn a_cached_read_never_goes_back<H: Harness>(h: &H) {
+pub async fn a_cached_read_never_goes_back(h: &dyn Place) {
     let (one, other) = (open(h).await, open(h).await);
     for value in ["1", "2", "3"] {
         let revision = put(&one, "k", value).await;
@@ -128,7 +128,7 @@ pub async fn a_cached_read_never_goes_back<H: Harness>(h: &H) {
 
 /// A cached read of a handle that was just opened shows no key that was never there, and at most
 /// what is.
-pub async fn a_cached_read_shows_only_what_was_committed<H: Harness>(h: &H) {
+pub async fn a_cached_read_shows_only_what_was_committed(h: &dyn Place) {
     let writer = open(h).await;
     let revision = put(&writer, "k", "v").await;
     let reader = open(h).await;
@@ -139,7 +139,7 @@ pub async fn a_cached_read_shows_only_what_was_committed<H: Harness>(h: &H) {
 }
 
 /// What a get returns is what a list returns.
-pub async fn get_and_list_agree<H: Harness>(h: &H) {
+pub async fn get_and_list_agree(h: &dyn Place) {
     let store = open(h).await;
     crate::support::fill(&store, &["a", "b", "c"]).await;
     put(&store, "b", "changed").await;

@@ -4,7 +4,7 @@ use kv_core::{
     Bound, Commit, Error, KvStore, KvStoreExt, ListOptions, Operation, Revision, Transaction,
 };
 
-use crate::Harness;
+use crate::Place;
 use crate::support::{
     Untouched, already_exists, conflict, entry_of, everything, fill, key, listing, names, numbered,
     open, put, reopen, revision_of, together, too_large, value_of,
@@ -24,7 +24,7 @@ fn deletes<K: AsRef<str>>(keys: &[K]) -> Transaction {
 }
 
 /// All operations of a transaction are applied, at one revision.
-pub async fn all_operations_have_one_revision<H: Harness>(h: &H) {
+pub async fn all_operations_have_one_revision(h: &dyn Place) {
     let store = open(h).await;
     let old = put(&store, "c", "old").await;
     let change = Transaction::new()
@@ -48,7 +48,7 @@ pub async fn all_operations_have_one_revision<H: Harness>(h: &H) {
 }
 
 /// Where one condition fails, nothing of the transaction is applied.
-pub async fn a_failed_condition_applies_nothing<H: Harness>(h: &H) {
+pub async fn a_failed_condition_applies_nothing(h: &dyn Place) {
     let store = open(h).await;
     let at = put(&store, "there", "v").await;
     let before = Untouched::since(&store).await;
@@ -62,7 +62,7 @@ pub async fn a_failed_condition_applies_nothing<H: Harness>(h: &H) {
 }
 
 /// Conditions on several keys must all hold; the one that fails is named.
-pub async fn every_condition_must_hold<H: Harness>(h: &H) {
+pub async fn every_condition_must_hold(h: &dyn Place) {
     let store = open(h).await;
     let a = put(&store, "a", "1").await;
     let b = put(&store, "b", "1").await;
@@ -84,7 +84,7 @@ pub async fn every_condition_must_hold<H: Harness>(h: &H) {
 }
 
 /// A condition can be on a key that the transaction does not change.
-pub async fn a_condition_can_guard_another_key<H: Harness>(h: &H) {
+pub async fn a_condition_can_guard_another_key(h: &dyn Place) {
     let store = open(h).await;
     let lease = put(&store, "lease", "anna").await;
     let guarded = || Transaction::new().require_at(key("lease"), lease);
@@ -103,7 +103,7 @@ pub async fn a_condition_can_guard_another_key<H: Harness>(h: &H) {
 }
 
 /// Conditions look at the state before the transaction.
-pub async fn conditions_look_at_the_state_before<H: Harness>(h: &H) {
+pub async fn conditions_look_at_the_state_before(h: &dyn Place) {
     let store = open(h).await;
     let create = Transaction::new()
         .put(key("k"), "1")
@@ -116,7 +116,7 @@ pub async fn conditions_look_at_the_state_before<H: Harness>(h: &H) {
 }
 
 /// Operations on one key apply in order: the last one wins.
-pub async fn the_last_operation_on_a_key_wins<H: Harness>(h: &H) {
+pub async fn the_last_operation_on_a_key_wins(h: &dyn Place) {
     let store = open(h).await;
     put(&store, "a", "old").await;
     let change = Transaction::new()
@@ -136,7 +136,7 @@ pub async fn the_last_operation_on_a_key_wins<H: Harness>(h: &H) {
 }
 
 /// Each operation tells what was before the whole transaction, and what is after it.
-pub async fn previous_and_current_span_the_whole_transaction<H: Harness>(h: &H) {
+pub async fn previous_and_current_span_the_whole_transaction(h: &dyn Place) {
     let store = open(h).await;
     let old = put(&store, "a", "old").await;
     let change = Transaction::new()
@@ -155,7 +155,7 @@ pub async fn previous_and_current_span_the_whole_transaction<H: Harness>(h: &H) 
 }
 
 /// A transaction that leaves everything as it was writes nothing.
-pub async fn a_transaction_without_effect_writes_nothing<H: Harness>(h: &H) {
+pub async fn a_transaction_without_effect_writes_nothing(h: &dyn Place) {
     let store = open(h).await;
     let old = put(&store, "a", "v").await;
     let newest = put(&store, "z", "v").await;
@@ -179,7 +179,7 @@ pub async fn a_transaction_without_effect_writes_nothing<H: Harness>(h: &H) {
 }
 
 /// Where only some operations change something, the other entries keep their revisions.
-pub async fn unchanged_entries_keep_their_revisions<H: Harness>(h: &H) {
+pub async fn unchanged_entries_keep_their_revisions(h: &dyn Place) {
     let store = open(h).await;
     let old = put(&store, "same", "v").await;
     let change = Transaction::new()
@@ -192,7 +192,7 @@ pub async fn unchanged_entries_keep_their_revisions<H: Harness>(h: &H) {
 }
 
 /// An empty transaction writes nothing and tells where the bucket is.
-pub async fn an_empty_transaction_writes_nothing<H: Harness>(h: &H) {
+pub async fn an_empty_transaction_writes_nothing(h: &dyn Place) {
     let store = open(h).await;
     let done = commit(&store, Transaction::new()).await;
     assert_eq!(done.revision, Revision::ZERO, "nothing was ever committed");
@@ -204,7 +204,7 @@ pub async fn an_empty_transaction_writes_nothing<H: Harness>(h: &H) {
 }
 
 /// A transaction can delete, replace and add.
-pub async fn a_transaction_can_delete_replace_and_add<H: Harness>(h: &H) {
+pub async fn a_transaction_can_delete_replace_and_add(h: &dyn Place) {
     let store = open(h).await;
     fill(&store, &["a", "b", "c"]).await;
     let change = Transaction::new()
@@ -222,7 +222,7 @@ pub async fn a_transaction_can_delete_replace_and_add<H: Harness>(h: &H) {
 }
 
 /// A transaction of the most operations is applied whole.
-pub async fn a_transaction_at_the_limit_is_applied<H: Harness>(h: &H) {
+pub async fn a_transaction_at_the_limit_is_applied(h: &dyn Place) {
     let store = open(h).await;
     let keys = numbered("k", store.limits().transaction_operations);
     let puts = |puts: Transaction, name| puts.put(key(name), "v");
@@ -235,7 +235,7 @@ pub async fn a_transaction_at_the_limit_is_applied<H: Harness>(h: &H) {
 }
 
 /// A transaction of one operation more is refused, with the figures, and nothing is written.
-pub async fn a_transaction_over_the_limit_is_refused<H: Harness>(h: &H) {
+pub async fn a_transaction_over_the_limit_is_refused(h: &dyn Place) {
     let store = open(h).await;
     put(&store, "k", "v").await;
     let before = Untouched::since(&store).await;
@@ -265,7 +265,7 @@ pub async fn a_transaction_over_the_limit_is_refused<H: Harness>(h: &H) {
 }
 
 /// As many conditions as operations are checked, and one more is refused.
-pub async fn conditions_have_a_limit<H: Harness>(h: &H) {
+pub async fn conditions_have_a_limit(h: &dyn Place) {
     let store = open(h).await;
     put(&store, "k", "v").await;
     let most = store.limits().transaction_operations;
@@ -286,7 +286,7 @@ pub async fn conditions_have_a_limit<H: Harness>(h: &H) {
 }
 
 /// Of commits side by side, one that fails does not fail the others, and each gets its own answer.
-pub async fn a_failing_neighbour_fails_nobody_else<H: Harness>(h: &H) {
+pub async fn a_failing_neighbour_fails_nobody_else(h: &dyn Place) {
     let store = open(h).await;
     let taken = put(&store, "taken", "v").await;
     let results = together(24, |i| {
@@ -325,7 +325,7 @@ pub async fn a_failing_neighbour_fails_nobody_else<H: Harness>(h: &H) {
 }
 
 /// While transactions write all of a group or delete it, nobody sees a part of one.
-pub async fn nobody_sees_a_part<H: Harness>(h: &H) {
+pub async fn nobody_sees_a_part(h: &dyn Place) {
     let (writer, reader) = (open(h).await, open(h).await);
     let keys = numbered("group/", 8);
     let writing = tokio::spawn({
@@ -355,7 +355,7 @@ pub async fn nobody_sees_a_part<H: Harness>(h: &H) {
 }
 
 /// Transactions that need the same keys in different orders all get through.
-pub async fn crossing_transactions_all_get_through<H: Harness>(h: &H) {
+pub async fn crossing_transactions_all_get_through(h: &dyn Place) {
     let handles = [open(h).await, open(h).await];
     let done = together(12, |i| {
         let store = handles[i % 2].clone();

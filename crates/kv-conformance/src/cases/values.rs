@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use kv_core::{Bound, Error, KvStore, KvStoreExt};
 
-use crate::Harness;
+use crate::Place;
 use crate::support::{
     Untouched, everything, fill, noise, numbered, open, put, reopen, too_large, value_of,
 };
 
 /// Puts each value under one key in turn and reads it back, at once and after a reopen.
-async fn assert_round_trips<H: Harness>(h: &H, values: &[Bytes]) {
+async fn assert_round_trips(h: &dyn Place, values: &[Bytes]) {
     let mut store = open(h).await;
     for value in values {
         put(&store, "k", value.clone()).await;
@@ -35,7 +35,7 @@ fn large(store: &dyn KvStore) -> usize {
 }
 
 /// Every byte is kept.
-pub async fn all_bytes_are_kept<H: Harness>(h: &H) {
+pub async fn all_bytes_are_kept(h: &dyn Place) {
     let all: Vec<u8> = (0..=255).collect();
     let each = (0..=255_u8).step_by(51).map(|byte| Bytes::from(vec![byte]));
     let values: Vec<Bytes> = each.chain([Bytes::from(all)]).collect();
@@ -43,7 +43,7 @@ pub async fn all_bytes_are_kept<H: Harness>(h: &H) {
 }
 
 /// Bytes that are no text are kept.
-pub async fn invalid_utf8_is_kept<H: Harness>(h: &H) {
+pub async fn invalid_utf8_is_kept(h: &dyn Place) {
     let values: [&'static [u8]; 5] = [
         b"\xff",
         b"\xc3\x28",
@@ -55,7 +55,7 @@ pub async fn invalid_utf8_is_kept<H: Harness>(h: &H) {
 }
 
 /// Text that formats treat specially is kept.
-pub async fn text_is_kept_as_it_is<H: Harness>(h: &H) {
+pub async fn text_is_kept_as_it_is(h: &dyn Place) {
     let values = [
         "\"",
         "'",
@@ -82,7 +82,7 @@ pub async fn text_is_kept_as_it_is<H: Harness>(h: &H) {
 }
 
 /// A value that looks as if a store had encoded it is kept.
-pub async fn what_looks_encoded_is_kept<H: Harness>(h: &H) {
+pub async fn what_looks_encoded_is_kept(h: &dyn Place) {
     let values: [&'static [u8]; 8] = [
         b"\x1f\x8b\x08\0\0\0\0\0",
         b"\x28\xb5\x2f\xfd",
@@ -97,7 +97,7 @@ pub async fn what_looks_encoded_is_kept<H: Harness>(h: &H) {
 }
 
 /// Sizes on both sides of the borders at which stores change their layout are kept.
-pub async fn sizes_around_borders_are_kept<H: Harness>(h: &H) {
+pub async fn sizes_around_borders_are_kept(h: &dyn Place) {
     let borders = [1, 16, 128, 4_096, 32_768, 65_536, 131_072];
     let most = open(h).await.limits().value_bytes;
     let sizes = borders
@@ -111,26 +111,26 @@ pub async fn sizes_around_borders_are_kept<H: Harness>(h: &H) {
 }
 
 /// A value that no compressor makes smaller is kept.
-pub async fn an_incompressible_value_is_kept<H: Harness>(h: &H) {
+pub async fn an_incompressible_value_is_kept(h: &dyn Place) {
     let size = large(&open(h).await);
     assert_round_trips(h, &[noise(1, size)]).await;
 }
 
 /// A value that compresses to almost nothing is kept.
-pub async fn a_very_compressible_value_is_kept<H: Harness>(h: &H) {
+pub async fn a_very_compressible_value_is_kept(h: &dyn Place) {
     let size = open(h).await.limits().value_bytes.min(4 * 1024 * 1024);
     assert_round_trips(h, &[Bytes::from(vec![0; size])]).await;
 }
 
 /// A value of exactly the limit, and one byte below, fits.
-pub async fn a_value_at_the_limit_fits<H: Harness>(h: &H) {
+pub async fn a_value_at_the_limit_fits(h: &dyn Place) {
     let most = open(h).await.limits().value_bytes;
     let values = [most - 1, most].map(|size| Bytes::from(vec![b'v'; size]));
     assert_round_trips(h, &values).await;
 }
 
 /// A value one byte over the limit is refused, with the figures, and nothing is written.
-pub async fn a_value_over_the_limit_is_refused<H: Harness>(h: &H) {
+pub async fn a_value_over_the_limit_is_refused(h: &dyn Place) {
     let store = open(h).await;
     put(&store, "k", "v").await;
     let before = Untouched::since(&store).await;
@@ -146,7 +146,7 @@ pub async fn a_value_over_the_limit_is_refused<H: Harness>(h: &H) {
 }
 
 /// A value that grows and shrinks is what it was last, each time.
-pub async fn a_value_can_grow_and_shrink<H: Harness>(h: &H) {
+pub async fn a_value_can_grow_and_shrink(h: &dyn Place) {
     let large = large(&open(h).await);
     let sizes = [1, large, 1, large / 2, large, 0, 100];
     let values: Vec<Bytes> = (1..)
@@ -157,7 +157,7 @@ pub async fn a_value_can_grow_and_shrink<H: Harness>(h: &H) {
 }
 
 /// Two keys with the same large value are two entries.
-pub async fn identical_large_values_are_two_entries<H: Harness>(h: &H) {
+pub async fn identical_large_values_are_two_entries(h: &dyn Place) {
     let store = open(h).await;
     let value = noise(1, large(&store));
     put(&store, "a", value.clone()).await;
@@ -178,13 +178,13 @@ pub async fn identical_large_values_are_two_entries<H: Harness>(h: &H) {
 }
 
 /// A value whose halves are identical is kept.
-pub async fn a_value_that_repeats_itself_is_kept<H: Harness>(h: &H) {
+pub async fn a_value_that_repeats_itself_is_kept(h: &dyn Place) {
     let part = noise(1, large(&open(h).await) / 4);
     assert_round_trips(h, &[Bytes::from([&part[..]; 4].concat())]).await;
 }
 
 /// A large value beside small ones changes none of them.
-pub async fn large_values_leave_small_ones<H: Harness>(h: &H) {
+pub async fn large_values_leave_small_ones(h: &dyn Place) {
     let store = open(h).await;
     fill(&store, &["a", "c"]).await;
     put(&store, "b", noise(1, large(&store))).await;
@@ -197,7 +197,7 @@ pub async fn large_values_leave_small_ones<H: Harness>(h: &H) {
 }
 
 /// Thousands of tiny entries are kept.
-pub async fn many_tiny_entries_are_kept<H: Harness>(h: &H) {
+pub async fn many_tiny_entries_are_kept(h: &dyn Place) {
     let store = open(h).await;
     let keys = numbered("tiny/", 3_000);
     fill(&store, &keys).await;
@@ -208,7 +208,7 @@ pub async fn many_tiny_entries_are_kept<H: Harness>(h: &H) {
 }
 
 /// What a caller was given stays as it was when the entry changes.
-pub async fn a_value_returned_stays_what_it_was<H: Harness>(h: &H) {
+pub async fn a_value_returned_stays_what_it_was(h: &dyn Place) {
     let store = open(h).await;
     put(&store, "k", "first").await;
     let held = store.get("k").await.unwrap().expect("it was put");

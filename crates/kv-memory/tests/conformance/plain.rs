@@ -28,6 +28,12 @@ impl Memory {
         let buckets = self.buckets.clone().with_bucket_bytes(SMALL);
         buckets.open("small", OpenMode::OpenOrCreate)
     }
+
+    /// The buckets that are there.
+    pub(crate) fn existing(&self) -> Vec<MemoryStore> {
+        let open = [self.bucket(OpenMode::Open), self.other(OpenMode::Open)];
+        open.into_iter().flatten().collect()
+    }
 }
 
 #[async_trait]
@@ -63,11 +69,8 @@ impl Harness for Memory {
     }
 
     async fn leftovers(&self) -> Vec<String> {
-        let open = [self.bucket(OpenMode::Open), self.other(OpenMode::Open)];
-        open.iter()
-            .flatten()
-            .map(|store| format!("{store:?}"))
-            .collect()
+        let stores = self.existing().into_iter();
+        stores.map(|store| format!("{store:?}")).collect()
     }
 }
 
