@@ -166,7 +166,14 @@ impl Committer {
             debug!(bucket = self.shared.api.describe(), kind = ?failure.kind, "a write failed");
             match failure.kind {
                 FailureKind::Conflict | FailureKind::Missing => {
-                    return self.resolve(batch, attempt, backoff).await;
+                    match self.resolve(batch, &attempt, backoff).await {
+                        Resolved::Ended(resolution) => {
+                            return self.resolved(batch, attempt, resolution);
+                        }
+                        Resolved::Refused(error) => return answer(batch, vec![Err(error); count]),
+                        Resolved::BaseIsInPlace => {}
+                        Resolved::NobodyWaits => return Next::Answered,
+                    }
                 }
                 FailureKind::Refused | FailureKind::AlreadyExists => {
                     let error = self.doubt(&attempt, failure.error);
@@ -211,26 +218,28 @@ impl Committer {
     /// client that was handed to us may have tried again by itself.
     async fn resolve(
         &self,
-        batch: &mut Vec<Pending>,
-        attempt: Attempt,
+        batch: &[Pending],
+        attempt: &Attempt,
         backoff: &mut Backoff,
-    ) -> Next {
+    ) -> Resolved {
         let count = attempt.outcomes.len();
-        let known = loop {
-            match self.shared.refresh().await {
-                Ok(known) => break known,
-                Err(failure) if failure.is_transient() => {
-                    if !keep_waiting(&batch[..count], &failure, backoff).await {
-                        return Next::Answered;
-                    }
-                }
-                Err(failure) => {
-                    let error = self.doubt(&attempt, failure.error);
-                    return answer(batch, vec![Err(error); count]);
-                }
+        loop {
+            let failure = match self.shared.refresh().await {
+                Ok(known) => return attempt.resolution(&known),
+                Err(failure) => failure,
+            };
+            if !failure.is_transient() {
+                return Resolved::Refused(self.doubt(attempt, failure.error));
             }
-        };
-        match attempt.resolution(&known) {
+            if !keep_waiting(&batch[..count], &failure, backoff).await {
+                return Resolved::NobodyWaits;
+            }
+        }
+    }
+
+    fn resolved(&self, batch: &mut Vec<Pending>, attempt: Attempt, resolution: Resolution) -> Next {
+        let count = attempt.outcomes.len();
+        match resolution {
             Resolution::Applied => answer(batch, attempt.outcomes),
             Resolution::NotApplied => {
                 requeue(&batch[..count]);
@@ -272,21 +281,37 @@ impl Committer {
     }
 }
 
+/// What became of an attempt that met a conflict.
+enum Resolved {
+    /// It can be told, or never will be.
+    Ended(Resolution),
+    /// The conflict was not about our base, which is still there: an earlier request of the
+    /// attempt could be applied yet.
+    BaseIsInPlace,
+    /// The bucket cannot be read.
+    Refused(Error),
+    /// All callers have given up.
+    NobodyWaits,
+}
+
 impl Attempt {
-    fn resolution(&self, known: &Known) -> Resolution {
+    fn resolution(&self, known: &Known) -> Resolved {
         let undecided = if self.in_doubt {
             Resolution::Unknowable
         } else {
             Resolution::NotApplied
         };
         let (batch, base) = (self.write.batch, self.base_revision());
-        match known.present() {
+        Resolved::Ended(match known.present() {
+            Some(now) if now.version == self.base.version && self.in_doubt => {
+                return Resolved::BaseIsInPlace;
+            }
             // Restored from a backup: what was applied since is gone from the table, too.
             Some(now) if now.head.snapshot().revision() < base => undecided,
             Some(now) if now.head.id() == self.base.head.id() => now.head.resolve(batch, base),
             // Torn down, and perhaps made anew.
             _ => undecided,
-        }
+        })
     }
 
     fn base_revision(&self) -> Revision {

@@ -65,7 +65,7 @@ impl Shared {
             .api
             .create(body(self.api.resource(), &metadata, &bytes))
             .await;
-        let metadata = created.map_err(|failure| self.missing_namespace(failure))?;
+        let metadata = created.map_err(|failure| self.not_created(failure))?;
         let version = metadata.resource_version();
         let version = version.map_err(|error| Failure::new(FailureKind::Refused, error))?;
         let present = Arc::new(Present {
@@ -78,12 +78,16 @@ impl Shared {
         Ok(present)
     }
 
-    fn missing_namespace(&self, failure: Failure) -> Failure {
-        if failure.kind != FailureKind::Missing {
-            return failure;
+    fn not_created(&self, failure: Failure) -> Failure {
+        match failure.kind {
+            FailureKind::Missing => {
+                let what = self.api.describe_namespace();
+                Failure::new(FailureKind::Refused, Error::NotFound { what })
+            }
+            // About another object: the quota of the namespace was changed meanwhile.
+            FailureKind::Conflict => Failure::new(FailureKind::Later(None), failure.error),
+            _ => failure,
         }
-        let what = self.api.describe_namespace();
-        Failure::new(FailureKind::Refused, Error::NotFound { what })
     }
 
     /// Deletes the bucket, whatever state it is in, if it is ours.
@@ -96,12 +100,16 @@ impl Shared {
         let refused = |error| Failure::new(FailureKind::Refused, error);
         check_ours(&metadata, &self.api.describe()).map_err(refused)?;
         match self.api.delete(metadata.uid()).await {
-            Ok(()) => {}
-            // Somebody else has deleted it, and perhaps made a new one, which is not ours to
-            // delete.
-            Err(failure)
-                if matches!(failure.kind, FailureKind::Missing | FailureKind::Conflict) => {}
-            Err(failure) => return Err(failure),
+            // Somebody else has deleted it, and perhaps made a new one, which is not the one that
+            // was to be deleted.
+            Err(failure) if failure.kind == FailureKind::Missing => {}
+            Err(failure) if failure.kind == FailureKind::Conflict => {
+                let now = self.api.get_metadata().await?;
+                if now.is_some_and(|now| now.uid() == metadata.uid()) {
+                    return Err(Failure::new(FailureKind::Later(None), failure.error));
+                }
+            }
+            deleted => deleted?,
         }
         self.publish_write(Known::Absent, generation);
         Ok(())

@@ -58,9 +58,16 @@ fn every_flipped_byte_and_every_cut_is_noticed() {
 
 #[test]
 fn a_newer_format_is_told_from_damage() {
-    let newer = envelope::seal(2, b"whatever the future brings");
-    let found = Head::decode(&newer, None).unwrap_err();
-    assert_eq!(found, DecodeError::NewerFormat { found: 2, known: 1 });
+    let golden = include_bytes!("../../tests/golden/head-of-a-newer-format.bin");
+    assert_eq!(envelope::seal(u32::MAX, b"future"), golden.as_slice());
+    let found = Head::decode(&Bytes::from_static(golden), None).unwrap_err();
+    assert_eq!(
+        found,
+        DecodeError::NewerFormat {
+            found: u32::MAX,
+            known: 1
+        }
+    );
 }
 
 #[test]
@@ -111,6 +118,11 @@ fn write_the_golden_file() {
     let (_, bytes) = after(&golden_transactions());
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/head-v1.bin");
     std::fs::write(file, bytes).unwrap();
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/golden/head-of-a-newer-format.bin"
+    );
+    std::fs::write(file, envelope::seal(u32::MAX, b"future")).unwrap();
 }
 
 #[test]
