@@ -261,6 +261,24 @@ async fn a_throttled_call_says_so_and_waits_as_long_as_it_is_told() {
     assert_eq!(store.get("k").await.unwrap().unwrap().value, "value");
 }
 
+/// A put that is applied and not answered. The committer sends it again after 10 s; `meanwhile`
+/// happens before that.
+async fn unanswered_put(
+    server: &FakeApiServer,
+    store: &ConfigMapStore,
+    meanwhile: impl AsyncFnOnce(),
+) -> Result<Revision, Error> {
+    server.inject(Fault::answer_never().on(Verb::Update));
+    server.reset_requests();
+    let (put, ()) = tokio::join!(store.put("k", "unanswered"), async {
+        while verbs(server).is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        meanwhile().await;
+    });
+    put
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_unanswered_write_that_others_have_built_on_is_found_by_its_batch_id() {
     let server = FakeApiServer::new();
@@ -336,7 +354,7 @@ async fn an_unanswered_write_over_a_restored_backup_is_indeterminate() {
     let put = unanswered_put(&server, &store, async || {
         server
             .edit(Kind::ConfigMap, NAMESPACE, BUCKET, |object| {
-                object["binaryData"] = backup
+                object["binaryData"] = backup;
             })
             .unwrap();
     });
