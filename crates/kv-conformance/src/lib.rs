@@ -91,6 +91,7 @@
 )]
 
 pub mod cases;
+pub mod history;
 pub mod watching;
 
 mod feed;

@@ -229,6 +229,7 @@ macro_rules! __cases {
                 tasks_with_keys_of_their_own_are_undisturbed,
                 two_buckets_side_by_side_do_not_mix,
                 transfers_keep_the_sum,
+                histories_are_linearizable,
                 a_dropped_future_leaves_the_store_usable,
                 a_teardown_beside_puts_leaves_a_bucket_that_works,
             }

@@ -1,11 +1,15 @@
 //! Several tasks, several handles.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use kv_core::{Entry, Error, KvStore, KvStoreExt, Result, Revision, Transaction};
+use kv_core::{Entry, Error, Key, KvStore, KvStoreExt, Result, Revision, Transaction};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 use crate::Place;
+use crate::history::{self, Recorder};
 use crate::support::{
     Store, entry_of, everything, fill, key, names, numbered, open, open_other, put, together,
     value_of,
@@ -278,6 +282,43 @@ async fn transfer(store: &dyn KvStore, from: &str, to: &str) {
             Ok(_) => return,
             Err(error) => assert!(error.is_conflict(), "got {error:?}"),
         }
+    }
+}
+
+/// The calls of several tasks, through handles with caches of their own, have an order that
+/// explains every answer.
+pub async fn histories_are_linearizable(h: &dyn Place) {
+    let handles = [open(h).await, open(h).await];
+    let recorder = Arc::new(Recorder::default());
+    let done = together(8, |i| {
+        let (store, recorder) = (handles[i % 2].clone(), recorder.clone());
+        async move {
+            let mut choice = StdRng::seed_from_u64(i as u64);
+            for _ in 0..25 {
+                let name = key(format!("k{}", choice.random_range(0..3)));
+                random_call(&recorder, &store, &name, choice.random_range(0..5)).await;
+            }
+        }
+    });
+    done.await;
+    let recorder = Arc::into_inner(recorder).expect("all tasks are done");
+    let history = recorder.into_history();
+    let wrong = history::check(&history);
+    assert_eq!(
+        wrong,
+        Ok(()),
+        "no order explains what was read: {history:#?}"
+    );
+}
+
+async fn random_call(recorder: &Recorder, store: &dyn KvStore, name: &Key, choice: u8) {
+    let read = recorder.get(store, name).await.expect("a read succeeds");
+    match (choice, read) {
+        (0, _) => recorder.put(store, name).await,
+        (1, _) => recorder.delete(store, name).await,
+        (2, Some(read)) => recorder.remove(store, &read).await,
+        (3, _) => {}
+        (_, read) => recorder.replace(store, name, read.as_ref()).await,
     }
 }
 

@@ -36,6 +36,7 @@ found! {
     UnchangedPutWrites by watch::what_writes_nothing_is_not_told: "the next event is the next",
     RevisionsStartOver by buckets::revisions_grow_across_a_teardown: "after the teardown",
     StaleCache by reads::a_commit_is_seen_by_every_handle: "a get sees it",
+    StaleCache by concurrency::histories_are_linearizable: "no order explains",
     LossyKeys by keys::cases_are_distinct: "every key is there",
     LossyKeys by keys::hostile_keys_are_all_distinct: "every key is there",
     PrefixIgnored by list::a_prefix_knows_no_separators: "the key that is the prefix",

@@ -1,0 +1,61 @@
+//! Histories of concurrent calls, and whether they are linearizable.
+//!
+//! A [`Recorder`] notes what clients do; [`check`] decides, key by key, whether there is an order
+//! of the calls that explains every answer and in which no call comes before one that had ended
+//! when it began.
+
+mod checker;
+mod recorder;
+
+use kv_core::Key;
+
+pub use checker::{check, is_linearizable};
+pub use recorder::Recorder;
+
+/// What is stored under a key: a number that no other call of the history writes; `None`: nothing.
+pub type Value = Option<u64>;
+
+/// One call on one key, as its client knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The key.
+    pub key: Key,
+    /// When it began. Only the order of the times matters.
+    pub invoked: u64,
+    /// When it ended; `None`: its outcome is unknown, so that it may have been applied at any
+    /// time after it began, or never.
+    pub returned: Option<u64>,
+    /// What it did.
+    pub action: Action,
+}
+
+/// What a [`Call`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// It read this.
+    Read(Value),
+    /// It wrote this, or deleted, whatever was there.
+    Write(Value),
+    /// It wrote `new` in the place of `old`.
+    Replace {
+        /// What the condition asked for.
+        old: Value,
+        /// What was written.
+        new: Value,
+    },
+    /// It was refused, because this was not there.
+    Refused(Value),
+}
+
+impl Action {
+    /// What is stored after the action on what was stored before; `None`: the action does not
+    /// fit, it cannot have taken place then.
+    fn apply(self, before: Value) -> Option<Value> {
+        match self {
+            Self::Read(found) => (found == before).then_some(before),
+            Self::Write(new) => Some(new),
+            Self::Replace { old, new } => (old == before).then_some(new),
+            Self::Refused(expected) => (expected != before).then_some(before),
+        }
+    }
+}
