@@ -111,4 +111,4 @@ pub use hostile::HOSTILE_KEYS;
 pub use lack::Lack;
 pub use listed::{CASES, Case, assert_every_case_is_listed};
 pub use place::Place;
-pub use run::run;
+pub use run::{run, run_and_report};

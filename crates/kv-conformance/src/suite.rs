@@ -38,7 +38,7 @@ macro_rules! __test {
         $(#[$attribute])*
         #[test]
         fn $case() {
-            $crate::run::<super::SuiteHarness>(stringify!($group), stringify!($case));
+            $crate::run_and_report::<super::SuiteHarness>(stringify!($group), stringify!($case));
         }
     };
 }
