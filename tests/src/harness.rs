@@ -43,7 +43,11 @@ impl<S: Suite> Harness for BucketHarness<S> {
 
     async fn new() -> Self {
         let place = S::Place::new().await;
-        Self { place, clock: ManualClock::default(), suite: PhantomData }
+        Self {
+            place,
+            clock: ManualClock::default(),
+            suite: PhantomData,
+        }
     }
 
     async fn open(&self, mode: OpenMode) -> Result<Arc<dyn KvStore>> {

@@ -5,4 +5,4 @@ mod harness;
 mod place;
 
 pub use harness::{BucketHarness, Suite};
-pub use place::{Fake, Place, Real, client_as};
+pub use place::{Fake, Place, Real, client, client_as};

@@ -29,9 +29,17 @@ pub trait Place: Send + Sync + 'static {
         let secrets: Api<Secret> = Api::namespaced(self.client(), self.namespace());
         let config_maps = config_maps.list(&ListParams::default()).await;
         let secrets = secrets.list(&ListParams::default()).await;
-        let mut names: Vec<String> =
-            config_maps.expect("a list of ConfigMaps").iter().map(ResourceExt::name_any).collect();
-        names.extend(secrets.expect("a list of Secrets").iter().map(ResourceExt::name_any));
+        let mut names: Vec<String> = config_maps
+            .expect("a list of ConfigMaps")
+            .iter()
+            .map(ResourceExt::name_any)
+            .collect();
+        names.extend(
+            secrets
+                .expect("a list of Secrets")
+                .iter()
+                .map(ResourceExt::name_any),
+        );
         // The cluster's controllers put this one into every namespace.
         names.retain(|name| name != "kube-root-ca.crt");
         names
@@ -48,7 +56,9 @@ pub struct Fake {
 #[async_trait]
 impl Place for Fake {
     async fn new() -> Self {
-        Self { server: FakeApiServer::new() }
+        Self {
+            server: FakeApiServer::new(),
+        }
     }
 
     fn client(&self) -> Client {
@@ -82,9 +92,18 @@ impl Place for Real {
         let client = Client::try_from(config.clone()).expect("a client");
         let namespaces: Api<Namespace> = Api::all(client);
         let namespace = format!("kv-test-{:016x}", rand::random::<u64>());
-        let metadata = ObjectMeta { name: Some(namespace.clone()), ..ObjectMeta::default() };
-        let object = Namespace { metadata, ..Namespace::default() };
-        namespaces.create(&PostParams::default(), &object).await.expect("a namespace");
+        let metadata = ObjectMeta {
+            name: Some(namespace.clone()),
+            ..ObjectMeta::default()
+        };
+        let object = Namespace {
+            metadata,
+            ..Namespace::default()
+        };
+        namespaces
+            .create(&PostParams::default(), &object)
+            .await
+            .expect("a namespace");
         Self { namespace, config }
     }
 
@@ -98,9 +117,20 @@ impl Place for Real {
 
     async fn finish(self) {
         let namespaces: Api<Namespace> = Api::all(self.client());
-        let deleted = namespaces.delete(&self.namespace, &DeleteParams::default()).await;
+        let deleted = namespaces
+            .delete(&self.namespace, &DeleteParams::default())
+            .await;
         deleted.expect("the namespace is deleted");
     }
+}
+
+/// A client of the real server that may do everything.
+///
+/// # Panics
+///
+/// Where there is no server.
+pub async fn client() -> Client {
+    Client::try_from(config_as(None).await).expect("a client")
 }
 
 /// A client of the real server in a context of its kubeconfig, for tests of permissions.
@@ -116,7 +146,10 @@ async fn config_as(context: Option<&str>) -> Config {
     let path = env::var(Real::KUBECONFIG).expect("`cargo xtask test` sets KV_TEST_KUBECONFIG");
     let kubeconfig = Kubeconfig::read_from(path).expect("a kubeconfig");
     let context = context.map(str::to_owned);
-    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
+    let options = KubeConfigOptions {
+        context,
+        ..KubeConfigOptions::default()
+    };
     let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
     let mut config = config.expect("a usable kubeconfig");
     config.default_retry = false;
