@@ -55,8 +55,11 @@ impl<Q, A> Waiting<Q, A> {
 
     /// Claims the request for a write. `false`: the caller has given up.
     pub(crate) fn begin(&self) -> bool {
+        if self.answer.is_closed() {
+            return false;
+        }
         let mut progress = lock(&self.progress);
-        if progress.stage == Stage::Abandoned || self.answer.is_closed() {
+        if progress.stage == Stage::Abandoned {
             return false;
         }
         progress.stage = Stage::Sent;
@@ -70,7 +73,7 @@ impl<Q, A> Waiting<Q, A> {
 
     /// Whether a caller still waits.
     pub(crate) fn is_wanted(&self) -> bool {
-        !self.answer.is_closed()
+        lock(&self.progress).stage != Stage::Abandoned && !self.answer.is_closed()
     }
 
     /// Notes why there is no answer yet.

@@ -250,33 +250,30 @@ pub trait KvStoreExt: KvStore {
         async move {
             let key = key?;
             let mut backoff = Backoff::new(rand::random());
-            let mut first = true;
+            // A commit checks what was read, so that the first read may come from the cache and
+            // the whole costs one request.
+            let mut consistency = Consistency::Cached;
             loop {
-                // A commit checks the first read, so that it may come from the cache and the
-                // whole costs one request; but a refusal must not rest on an old entry.
-                let consistency = if first {
-                    Consistency::Cached
-                } else {
-                    Consistency::Linearizable
-                };
-                let options = GetOptions { consistency };
-                let old = self.get_opts(&key, options).await?;
+                let old = self.get_opts(&key, GetOptions { consistency }).await?;
                 let new = match change(old.as_ref()) {
                     Ok(new) => new.map(Into::into),
-                    Err(_) if first => {
-                        first = false;
+                    // A refusal is not checked by a commit: it must not rest on an old entry.
+                    Err(_) if consistency == Consistency::Cached => {
+                        consistency = Consistency::Linearizable;
                         continue;
                     }
                     Err(refusal) => return Err(refusal),
                 };
-                match self.commit(replace(&key, old.as_ref(), new)).await {
+                let conflict = match self.commit(replace(&key, old.as_ref(), new)).await {
                     Ok(commit) => return Ok(entry_revision(&commit)),
-                    Err(error) if error.is_conflict() && backoff.attempts() < MODIFY_ATTEMPTS => {
-                        first = false;
-                        tokio::time::sleep(backoff.next_wait()).await;
-                    }
+                    Err(error) if error.is_conflict() => error,
                     Err(error) => return Err(error.into()),
+                };
+                if backoff.attempts() == MODIFY_ATTEMPTS {
+                    return Err(conflict.into());
                 }
+                consistency = newer_than(&conflict);
+                tokio::time::sleep(backoff.next_wait()).await;
             }
         }
     }
@@ -356,6 +353,19 @@ fn entry_revision(commit: &Commit) -> Revision {
         .copied()
         .flatten()
         .unwrap_or(commit.revision)
+}
+
+/// A read that sees what the conflict was about. The store knows it already, so that the read need
+/// not cost a request.
+fn newer_than(conflict: &Error) -> Consistency {
+    match conflict {
+        Error::AlreadyExists { actual, .. }
+        | Error::Conflict {
+            actual: Some(actual),
+            ..
+        } => Consistency::AtLeast(*actual),
+        _ => Consistency::Linearizable,
+    }
 }
 
 /// Puts `new` in the place of `old`, and of nothing else.
