@@ -73,7 +73,10 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("source").required(true).args(["value", "file"]))]
+#[command(
+    override_usage = "kv put [OPTIONS] <KEY> <VALUE|--file <FILE>>",
+    group = clap::ArgGroup::new("source").required(true).args(["value", "file"])
+)]
 pub(crate) struct Put {
     /// The key
     pub(crate) key: Key,

@@ -56,6 +56,9 @@ impl Failure {
             Self::Store(Error::Conflict { .. } | Error::AlreadyExists { .. }) => {
                 Some("`kv get KEY --output json` shows the revision; decide again with it")
             }
+            Self::Store(Error::NotFound { what }) if what.starts_with("namespace ") => {
+                Some("`kubectl create namespace` makes one; --store says which one is meant")
+            }
             Self::Store(Error::NotFound { .. }) => {
                 Some("`kv put` creates a bucket; --store says which one is meant")
             }
