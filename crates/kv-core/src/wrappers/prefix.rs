@@ -23,15 +23,13 @@ use crate::{
 /// use kv_core::{PrefixStore, prelude::*};
 /// use kv_memory::MemoryStore;
 ///
-/// # tokio_test(async {
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
 /// let store = MemoryStore::new();
 /// let votes = PrefixStore::new(&store, "votes/")?;
 /// votes.put("anna", "yes").await?;
 /// assert!(store.get("votes/anna").await?.is_some());
-/// # Ok::<(), Error>(())
-/// # });
-/// # fn tokio_test(f: impl Future<Output = Result<(), Error>>) {
-/// #     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(f).unwrap();
+/// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug)]

@@ -13,16 +13,14 @@ use crate::{
 /// use kv_core::{ReadOnlyStore, prelude::*};
 /// use kv_memory::MemoryStore;
 ///
-/// # tokio_test(async {
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
 /// let store = MemoryStore::new();
 /// store.put("foo", "hello").await?;
 /// let view = ReadOnlyStore::new(store);
 /// assert!(view.get("foo").await?.is_some());
 /// assert!(matches!(view.put("foo", "bye").await, Err(Error::Unsupported { .. })));
-/// # Ok::<(), Error>(())
-/// # });
-/// # fn tokio_test(f: impl Future<Output = Result<(), Error>>) {
-/// #     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(f).unwrap();
+/// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug)]

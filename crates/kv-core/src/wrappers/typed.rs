@@ -23,7 +23,8 @@ use crate::{Entry, Error, GetOptions, Key, KvStore, KvStoreExt, ListOptions, Res
 /// #[derive(Serialize, Deserialize)]
 /// struct Approval { approved: bool, votes: u32 }
 ///
-/// # tokio_test(async {
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
 /// let approvals: TypedStore<_, Approval> = TypedStore::new(MemoryStore::new());
 /// approvals.put("deployments/web", &Approval { approved: false, votes: 1 }).await?;
 /// approvals.modify("deployments/web", |old| {
@@ -32,10 +33,7 @@ use crate::{Entry, Error, GetOptions, Key, KvStore, KvStoreExt, ListOptions, Res
 /// }).await?;
 /// let approval = approvals.get("deployments/web").await?.expect("it was put").value;
 /// assert!(approval.approved);
-/// # Ok::<(), Error>(())
-/// # });
-/// # fn tokio_test(f: impl Future<Output = Result<(), Error>>) {
-/// #     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(f).unwrap();
+/// # Ok(())
 /// # }
 /// ```
 pub struct TypedStore<T, V, C = Json> {
