@@ -1,2 +1,0 @@
-//! An approvals store.
-fn main() {}
