@@ -36,6 +36,20 @@ struct OnlyMetadata {
     metadata: Metadata,
 }
 
+/// A deletion is answered with a Status, or with the object where finalizers still hold it.
+#[derive(Deserialize)]
+struct OnlyKind {
+    kind: String,
+}
+
+/// What has become of an object that was deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deletion {
+    Done,
+    /// It is there until its finalizers are removed.
+    Pending,
+}
+
 impl HeadApi {
     pub(crate) fn new(
         client: kube::Client,
@@ -116,7 +130,7 @@ impl HeadApi {
     }
 
     /// Deletes the object of that uid and no other.
-    pub(crate) async fn delete(&self, uid: &str) -> Result<(), Failure> {
+    pub(crate) async fn delete(&self, uid: &str) -> Result<Deletion, Failure> {
         let body = serde_json::json!({
             "apiVersion": "v1",
             "kind": "DeleteOptions",
@@ -126,7 +140,10 @@ impl HeadApi {
         let answer = self
             .exchange(Method::DELETE, self.object_url(), JSON, body)
             .await;
-        answer.map(|_: serde::de::IgnoredAny| ())
+        answer.map(|answer: OnlyKind| match answer.kind.as_str() {
+            "Status" => Deletion::Done,
+            _ => Deletion::Pending,
+        })
     }
 
     fn collection_url(&self) -> String {

@@ -33,6 +33,11 @@ impl Metadata {
         self.text("resourceVersion").parse()
     }
 
+    /// Whether the object was deleted and waits for its finalizers.
+    pub(crate) fn is_terminating(&self) -> bool {
+        self.0.contains_key("deletionTimestamp")
+    }
+
     pub(crate) fn label(&self, name: &str) -> Option<&str> {
         self.0.get("labels")?.get(name)?.as_str()
     }

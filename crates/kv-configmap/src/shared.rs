@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kv_core::Error;
 use kv_core::backend::{Cursors, ForwardClock};
 
-use crate::api::HeadApi;
+use crate::api::{Deletion, HeadApi};
 use crate::describe::describe;
 use crate::engine::{BucketId, Head};
 use crate::failure::{Failure, FailureKind};
@@ -90,6 +90,17 @@ impl Shared {
         }
     }
 
+    fn terminating(&self) -> Failure {
+        let reason = "it is being deleted and waits for its finalizers".to_owned();
+        let (store, source) = (self.api.describe(), None);
+        let error = Error::Unavailable {
+            store,
+            reason,
+            source,
+        };
+        Failure::new(FailureKind::Later(None), error)
+    }
+
     /// Deletes the bucket, whatever state it is in, if it is ours.
     pub(crate) async fn delete(&self) -> Result<(), Failure> {
         let (_, generation) = self.known_at();
@@ -109,7 +120,11 @@ impl Shared {
                     return Err(Failure::new(FailureKind::Later(None), failure.error));
                 }
             }
-            deleted => deleted?,
+            deleted => {
+                if deleted? == Deletion::Pending {
+                    return Err(self.terminating());
+                }
+            }
         }
         self.publish_write(Known::Absent, generation);
         Ok(())
@@ -139,6 +154,10 @@ impl Shared {
         let Some(object) = self.api.get().await? else {
             return Ok(Known::Absent);
         };
+        // What would be acknowledged now would be gone with the object.
+        if object.metadata.is_terminating() {
+            return Err(self.terminating());
+        }
         let known = known.present().cloned();
         if known
             .as_ref()

@@ -387,3 +387,28 @@ async fn a_terminating_namespace_is_told() {
     assert!(matches!(error, Error::Forbidden { .. }), "{error:?}");
     assert!(error.to_string().contains("being terminated"), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_bucket_that_waits_for_its_finalizers_takes_no_writes_that_would_be_lost() {
+    let server = FakeApiServer::new();
+    let store = open(&server).await;
+    store.put("k", "value").await.unwrap();
+    edit(&server, |object| {
+        object["metadata"]["finalizers"] = json!(["example.com/held"])
+    });
+    let release = async {
+        tokio::time::sleep(Duration::from_secs(45)).await;
+        edit(&server, |object| {
+            object["metadata"]["finalizers"] = json!([])
+        });
+    };
+    let use_it = async {
+        let error = store.teardown().await.unwrap_err();
+        assert!(error.to_string().contains("finalizers"), "{error}");
+        // 30 s of the 45 are over.
+        store.put("k", "after").await.unwrap();
+    };
+    tokio::join!(release, use_it);
+    assert_eq!(open(&server).await.list("").await.unwrap().len(), 1);
+    assert_eq!(store.get("k").await.unwrap().unwrap().value, "after");
+}
