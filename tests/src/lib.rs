@@ -1,6 +1,7 @@
 //! What the tests of the whole workspace share: a place in an API server, fake or real, and the
 //! harness that examines buckets there.
 
+mod docs;
 mod harness;
 mod place;
 
