@@ -10,7 +10,7 @@ use tracing::debug;
 
 use crate::committer::{Committer, Pending, value_bytes};
 use crate::describe::describe;
-use crate::engine::{BatchId, Proposal, Resolution, Write, propose, verdicts_without_bucket};
+use crate::engine::{BatchId, BucketId, Proposal, Resolution, Write, propose};
 use crate::failure::{Failure, FailureKind};
 use crate::known::{Known, Present};
 use crate::object::{Metadata, body};
@@ -122,13 +122,18 @@ impl Committer {
         fresh: bool,
         backoff: &mut Backoff,
     ) -> Next {
-        let transactions = batch.iter().map(|pending| &*pending.request);
-        match verdicts_without_bucket(transactions, self.shared.clock.now()) {
-            Some(verdicts) if fresh => return answer(batch, verdicts),
-            Some(_) => return self.refresh(batch, backoff).await,
-            None => {}
+        let id = BucketId::random();
+        let empty = Arc::new(Present::empty(id));
+        match self.propose(&empty, batch).await {
+            Ok(Proposal {
+                outcomes,
+                write: None,
+            }) if fresh => return answer(batch, outcomes),
+            Ok(Proposal { write: None, .. }) => return self.refresh(batch, backoff).await,
+            Ok(_) => {}
+            Err(error) => return answer_all(batch, &error),
         }
-        match self.shared.create().await {
+        match self.shared.create(id).await {
             Ok(_) => Next::OnFreshBase,
             Err(failure) if failure.kind == FailureKind::AlreadyExists => {
                 self.refresh(batch, backoff).await
@@ -154,8 +159,7 @@ impl Committer {
         backoff: &mut Backoff,
     ) -> Next {
         let count = attempt.outcomes.len();
-        if !batch[..count].iter().all(Waiting::begin) {
-            requeue(&batch[..count]);
+        if !claim(&batch[..count]) {
             return Next::Answered;
         }
         loop {
@@ -176,17 +180,17 @@ impl Committer {
                     }
                 }
                 FailureKind::Refused | FailureKind::AlreadyExists => {
-                    let error = self.doubt(&attempt, failure.error);
-                    return answer(batch, vec![Err(error); count]);
+                    return self.refused(batch, attempt, failure.error).await;
                 }
-                FailureKind::Later(_) if !attempt.in_doubt => {
-                    requeue(&batch[..count]);
-                    return later_or_refused(batch, &failure, backoff);
-                }
+                // Nobody need wait for what was not sent. But who goes on waiting does so with
+                // the same batch id, for the client may have hidden an earlier answer from us.
+                FailureKind::Later(_) if !attempt.in_doubt => requeue(&batch[..count]),
                 FailureKind::Later(_) => {}
                 FailureKind::Unknown => attempt.in_doubt = true,
             }
-            if !keep_waiting(&batch[..count], &failure, backoff).await {
+            if !keep_waiting(&batch[..count], &failure, backoff).await
+                || !attempt.in_doubt && !claim(&batch[..count])
+            {
                 return Next::Answered;
             }
         }
@@ -235,6 +239,18 @@ impl Committer {
                 return Resolved::NobodyWaits;
             }
         }
+    }
+
+    /// The write was refused. A client that tries again by itself may have hidden an answer before
+    /// that, so that the bucket is asked if that is possible.
+    async fn refused(&self, batch: &mut Vec<Pending>, attempt: Attempt, error: Error) -> Next {
+        let known = self.shared.refresh().await;
+        let resolved = known.map(|known| attempt.resolution(&known));
+        if let Ok(Resolved::Ended(Resolution::Applied)) = resolved {
+            return answer(batch, attempt.outcomes);
+        }
+        let error = self.doubt(&attempt, error);
+        answer(batch, vec![Err(error); attempt.outcomes.len()])
     }
 
     fn resolved(&self, batch: &mut Vec<Pending>, attempt: Attempt, resolution: Resolution) -> Next {
@@ -296,21 +312,21 @@ enum Resolved {
 
 impl Attempt {
     fn resolution(&self, known: &Known) -> Resolved {
-        let undecided = if self.in_doubt {
-            Resolution::Unknowable
-        } else {
-            Resolution::NotApplied
-        };
         let (batch, base) = (self.write.batch, self.base_revision());
-        Resolved::Ended(match known.present() {
+        let resolution = match known.present() {
             Some(now) if now.version == self.base.version && self.in_doubt => {
                 return Resolved::BaseIsInPlace;
             }
             // Restored from a backup: what was applied since is gone from the table, too.
-            Some(now) if now.head.snapshot().revision() < base => undecided,
+            Some(now) if now.head.snapshot().revision() < base => Resolution::Unknowable,
             Some(now) if now.head.id() == self.base.head.id() => now.head.resolve(batch, base),
             // Torn down, and perhaps made anew.
-            _ => undecided,
+            _ => Resolution::Unknowable,
+        };
+        Resolved::Ended(match resolution {
+            // Every request of it was answered, with the conflict that brought us here.
+            Resolution::Unknowable if !self.in_doubt => Resolution::NotApplied,
+            resolution => resolution,
         })
     }
 
@@ -333,6 +349,15 @@ fn answer_all(batch: &mut Vec<Pending>, error: &Error) -> Next {
     answer(batch, outcomes)
 }
 
+/// Claims the transactions for a write. `false`: a caller has given up, so that it must not be sent.
+fn claim(batch: &[Pending]) -> bool {
+    let claimed = batch.iter().all(Waiting::begin);
+    if !claimed {
+        requeue(batch);
+    }
+    claimed
+}
+
 fn requeue(batch: &[Pending]) {
     batch.iter().for_each(Waiting::requeue);
 }
@@ -346,10 +371,7 @@ fn later_or_refused(batch: &mut Vec<Pending>, failure: &Failure, backoff: &mut B
         .iter()
         .for_each(|pending| pending.note(&failure.error));
     Next::Again {
-        after: failure
-            .retry_after()
-            .unwrap_or_default()
-            .max(backoff.next_wait()),
+        after: failure.wait(backoff),
     }
 }
 
@@ -358,10 +380,6 @@ async fn keep_waiting(batch: &[Pending], failure: &Failure, backoff: &mut Backof
     batch
         .iter()
         .for_each(|pending| pending.note(&failure.error));
-    let wait = failure
-        .retry_after()
-        .unwrap_or_default()
-        .max(backoff.next_wait());
-    tokio::time::sleep(wait).await;
+    tokio::time::sleep(failure.wait(backoff)).await;
     batch.iter().any(Waiting::is_wanted)
 }

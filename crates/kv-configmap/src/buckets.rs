@@ -14,6 +14,7 @@ use crate::store::ConfigMapStore;
 
 /// How long a call waits for the API server before it gives up.
 const DEADLINE: Duration = Duration::from_secs(30);
+const LONGEST_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The buckets of one namespace, in ConfigMaps or in Secrets.
 ///
@@ -70,9 +71,11 @@ impl Buckets {
         }
     }
 
-    /// How long a call waits for the API server before it gives up; 30 s unless it is set.
+    /// How long a call waits for the API server before it gives up: 30 s unless it is set, at most
+    /// a day.
     #[must_use]
     pub fn with_deadline(self, deadline: Duration) -> Self {
+        let deadline = deadline.min(LONGEST_DEADLINE);
         // Handles that are open keep theirs.
         Self {
             deadline,
@@ -107,6 +110,18 @@ impl Buckets {
         let handle = self.handle(name);
         handle.open(mode).await?;
         Ok(ConfigMapStore::new(handle))
+    }
+
+    /// Removes the bucket `name` and everything in it, also one that is damaged and does not open.
+    /// A bucket that is not there is no error.
+    ///
+    /// # Errors
+    ///
+    /// As [`KvStore::teardown`](kv_core::KvStore::teardown).
+    pub async fn teardown(&self, name: &str) -> Result<()> {
+        name::check_namespace(&self.namespace)?;
+        name::check_bucket(name)?;
+        self.handle(name).teardown().await
     }
 
     /// The running handle of a bucket, or a new one.

@@ -2,8 +2,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
+use kv_core::backend::Backoff;
 use kv_core::{Error, Source};
 use serde::Deserialize;
+
+/// The longest `Retry-After` that is waited for.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(10);
 
 /// Why a request failed, and what that says about its effect.
 #[derive(Clone, Debug)]
@@ -44,12 +48,14 @@ impl Failure {
         matches!(self.kind, FailureKind::Later(_) | FailureKind::Unknown)
     }
 
-    /// How long the server asks to wait.
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
-        match self.kind {
-            FailureKind::Later(wait) => wait,
-            _ => None,
-        }
+    /// How long to wait before the next request: as long as the server asks for, within reason,
+    /// because one answer must not stop a bucket for an hour.
+    pub(crate) fn wait(&self, backoff: &mut Backoff) -> Duration {
+        let asked = match self.kind {
+            FailureKind::Later(wait) => wait.unwrap_or_default(),
+            _ => Duration::ZERO,
+        };
+        asked.min(LONGEST_RETRY_AFTER).max(backoff.next_wait())
     }
 
     /// A request that got no answer.
@@ -161,9 +167,11 @@ impl Status {
 
     fn kind(&self, code: StatusCode, headers: &HeaderMap) -> FailureKind {
         match code {
-            StatusCode::NOT_FOUND => FailureKind::Missing,
+            StatusCode::NOT_FOUND if self.reason == "NotFound" => FailureKind::Missing,
             StatusCode::CONFLICT if self.reason == "AlreadyExists" => FailureKind::AlreadyExists,
-            StatusCode::CONFLICT => FailureKind::Conflict,
+            StatusCode::CONFLICT if self.reason == "Conflict" => FailureKind::Conflict,
+            // Of a proxy, which says nothing about the object.
+            StatusCode::NOT_FOUND | StatusCode::CONFLICT => FailureKind::Unknown,
             StatusCode::TOO_MANY_REQUESTS => FailureKind::Later(retry_after(headers, self)),
             StatusCode::SERVICE_UNAVAILABLE
                 if self.reason == "ServiceUnavailable"
@@ -230,8 +238,9 @@ mod tests {
             (400, "", FailureKind::Refused),
             (401, "", FailureKind::Refused),
             (403, "", FailureKind::Refused),
-            (404, "", FailureKind::Missing),
-            (409, "", FailureKind::Conflict),
+            (404, r#"{"reason":"NotFound"}"#, FailureKind::Missing),
+            (404, "404 page not found", FailureKind::Unknown),
+            (409, "", FailureKind::Unknown),
             (409, r#"{"reason":"Conflict"}"#, FailureKind::Conflict),
             (
                 409,
@@ -262,7 +271,10 @@ mod tests {
         headers.insert(header::RETRY_AFTER, "3".parse().unwrap());
         let code = StatusCode::TOO_MANY_REQUESTS;
         let failure = Failure::of_status("a test", code, &headers, b"too many requests");
-        assert_eq!(failure.retry_after(), Some(Duration::from_secs(3)));
+        assert_eq!(
+            failure.kind,
+            FailureKind::Later(Some(Duration::from_secs(3)))
+        );
         assert_eq!(
             failure.error.to_string(),
             "a test asks to slow down; try again in 3s"

@@ -1,16 +1,15 @@
 use std::sync::Arc;
 
-use kv_core::backend::{Backoff, ForwardClock};
-use kv_core::{Commit, Consistency, Error, Limits, OpenMode, Result, Revision, Transaction};
+use kv_core::backend::ForwardClock;
+use kv_core::{Commit, Consistency, Error, Limits, Result, Revision, Transaction};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::mpsc;
-use tokio::time::{Duration, Instant, sleep, timeout_at};
+use tokio::time::{Duration, Instant, timeout_at};
 
 use crate::api::HeadApi;
 use crate::committer::{Committer, Pending};
 use crate::engine::CAPACITY;
-use crate::failure::{Failure, FailureKind};
 use crate::known::Known;
 use crate::reader::{self, Read};
 use crate::shared::Shared;
@@ -36,7 +35,7 @@ pub(crate) struct Handle {
     pub(crate) shared: Arc<Shared>,
     commits: mpsc::Sender<Pending>,
     reads: mpsc::Sender<Read>,
-    deadline: Duration,
+    pub(crate) deadline: Duration,
 }
 
 impl Handle {
@@ -60,34 +59,6 @@ impl Handle {
     /// Whether the runtime that the tasks lived on is gone.
     pub(crate) fn is_closed(&self) -> bool {
         self.commits.is_closed() || self.reads.is_closed()
-    }
-
-    /// Opens the bucket or makes it, as `mode` says.
-    pub(crate) async fn open(&self, mode: OpenMode) -> Result<()> {
-        let store = self.shared.api.describe();
-        if mode != OpenMode::Create {
-            match self.fresh().await? {
-                Known::Absent if mode == OpenMode::Open => {
-                    return Err(Error::NotFound { what: store });
-                }
-                Known::Absent => {}
-                _ => return Ok(()),
-            }
-        }
-        match self
-            .until_deadline(|shared| async move { shared.create().await })
-            .await
-        {
-            Err(failure) if failure.kind == FailureKind::AlreadyExists => {
-                // Foreign and damaged objects are told as what they are.
-                self.fresh().await?;
-                match mode {
-                    OpenMode::Create => Err(Error::BucketExists { store }),
-                    OpenMode::Open | OpenMode::OpenOrCreate => Ok(()),
-                }
-            }
-            created => created.map(|_| ()).map_err(|failure| failure.error),
-        }
     }
 
     /// The state that a read of that consistency is answered from.
@@ -132,13 +103,6 @@ impl Handle {
         self.ask(&self.commits, pending, ticket).await
     }
 
-    pub(crate) async fn teardown(&self) -> Result<()> {
-        let deleted = self
-            .until_deadline(|shared| async move { shared.delete().await })
-            .await;
-        deleted.map_err(|failure| failure.error)
-    }
-
     async fn ask<Q, A>(
         &self,
         queue: &mpsc::Sender<Waiting<Q, A>>,
@@ -158,35 +122,6 @@ impl Handle {
                     source: None,
                 })
             }
-        }
-    }
-
-    /// Repeats a request that is safe to repeat, until it succeeds, cannot, or takes too long.
-    async fn until_deadline<T, F>(&self, request: fn(Arc<Shared>) -> F) -> Result<T, Failure>
-    where
-        F: Future<Output = Result<T, Failure>> + Send,
-    {
-        let deadline = Instant::now() + self.deadline;
-        let mut backoff = Backoff::new(rand::random());
-        loop {
-            let failure = match timeout_at(deadline, request(self.shared.clone())).await {
-                Ok(Err(failure)) => failure,
-                Ok(done) => return done,
-                Err(_) => {
-                    return Err(Failure::of_timeout(
-                        &self.shared.api.describe(),
-                        self.deadline,
-                    ));
-                }
-            };
-            let wait = failure
-                .retry_after()
-                .unwrap_or_default()
-                .max(backoff.next_wait());
-            if !failure.is_transient() || Instant::now() + wait >= deadline {
-                return Err(failure);
-            }
-            sleep(wait).await;
         }
     }
 }

@@ -4,7 +4,7 @@ use kv_core::backend::Snapshot;
 use kv_core::{Error, Result, Revision};
 
 use crate::describe::{MANAGED_BY, MANAGER};
-use crate::engine::{Head, ResourceVersion};
+use crate::engine::{BucketId, Head, ResourceVersion};
 use crate::object::{Metadata, Object};
 use crate::resource::Resource;
 
@@ -47,8 +47,9 @@ impl Known {
 
     /// Whether a read that must see `revision` can be answered from here.
     pub(crate) fn has_reached(&self, revision: Revision) -> bool {
-        self.present()
-            .is_some_and(|present| present.head.snapshot().revision() >= revision)
+        self.present().is_some_and(|present| {
+            present.head.snapshot().revision() >= revision || present.version.is_after(revision)
+        })
     }
 
     /// Whether both are the same version of the same object.
@@ -62,6 +63,16 @@ impl Known {
 }
 
 impl Present {
+    /// A bucket as it will be made, before every version.
+    pub(crate) fn empty(id: BucketId) -> Self {
+        Self {
+            metadata: Metadata::default(),
+            version: ResourceVersion::ZERO,
+            head: Head::create(id).0,
+            is_immutable: false,
+        }
+    }
+
     /// Reads a bucket out of an object, which must be ours and whole. `describe` names it in
     /// errors; `known` is an earlier state, to apply only what is new.
     pub(crate) fn read(

@@ -61,6 +61,7 @@ mod engine;
 mod failure;
 mod handle;
 mod known;
+mod lifecycle;
 mod name;
 mod object;
 mod reader;

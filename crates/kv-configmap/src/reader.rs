@@ -41,7 +41,6 @@ async fn refresh_for(shared: &Shared, waiting: &[Read], seed: u64) -> Result<Kno
         for read in waiting {
             read.note(&failure.error);
         }
-        let wait = backoff.next_wait();
-        tokio::time::sleep(failure.retry_after().unwrap_or_default().max(wait)).await;
+        tokio::time::sleep(failure.wait(&mut backoff)).await;
     }
 }

@@ -56,9 +56,9 @@ impl Shared {
     /// The commit that brings the first data is a write of its own, because its revision follows
     /// from the version that the new object gets: that is what keeps revisions growing when a
     /// bucket is deleted and made again. It also makes it safe to try again.
-    pub(crate) async fn create(&self) -> Result<Arc<Present>, Failure> {
+    pub(crate) async fn create(&self, id: BucketId) -> Result<Arc<Present>, Failure> {
         let (_, generation) = self.known_at();
-        let (head, bytes) = Head::create(BucketId(rand::random()));
+        let (head, bytes) = Head::create(id);
         let mut metadata = self.api.new_metadata();
         describe(&mut metadata, self.api.bucket(), &head);
         let created = self
@@ -90,7 +90,7 @@ impl Shared {
         }
     }
 
-    fn terminating(&self) -> Failure {
+    pub(crate) fn terminating(&self) -> Failure {
         let reason = "it is being deleted and waits for its finalizers".to_owned();
         let (store, source) = (self.api.describe(), None);
         let error = Error::Unavailable {
@@ -101,33 +101,40 @@ impl Shared {
         Failure::new(FailureKind::Later(None), error)
     }
 
-    /// Deletes the bucket, whatever state it is in, if it is ours.
-    pub(crate) async fn delete(&self) -> Result<(), Failure> {
+    /// The uid of the object that is there now, if it is ours, whatever state it is in.
+    pub(crate) async fn uid(&self) -> Result<Option<String>, Failure> {
         let (_, generation) = self.known_at();
         let Some(metadata) = self.api.get_metadata().await? else {
             self.publish_write(Known::Absent, generation);
-            return Ok(());
+            return Ok(None);
         };
-        let refused = |error| Failure::new(FailureKind::Refused, error);
-        check_ours(&metadata, &self.api.describe()).map_err(refused)?;
-        match self.api.delete(metadata.uid()).await {
-            // Somebody else has deleted it, and perhaps made a new one, which is not the one that
-            // was to be deleted.
+        check_ours(&metadata, &self.api.describe())
+            .map_err(|error| Failure::new(FailureKind::Refused, error))?;
+        Ok(Some(metadata.uid().to_owned()))
+    }
+
+    /// Deletes the object of that uid, and makes what is there afterwards the known state.
+    pub(crate) async fn delete(&self, uid: &str) -> Result<Deletion, Failure> {
+        let (_, generation) = self.known_at();
+        match self.api.delete(uid).await {
+            Ok(Deletion::Done) => {}
+            Ok(Deletion::Pending) => return Err(self.terminating()),
+            // Somebody else has deleted it, or an earlier request of ours has, and perhaps there
+            // is a new one, which is not the one that was to be deleted.
             Err(failure) if failure.kind == FailureKind::Missing => {}
             Err(failure) if failure.kind == FailureKind::Conflict => {
                 let now = self.api.get_metadata().await?;
-                if now.is_some_and(|now| now.uid() == metadata.uid()) {
+                if now.is_some_and(|now| now.uid() == uid) {
                     return Err(Failure::new(FailureKind::Later(None), failure.error));
                 }
             }
-            deleted => {
-                if deleted? == Deletion::Pending {
-                    return Err(self.terminating());
-                }
-            }
+            Err(failure) => return Err(failure),
         }
-        self.publish_write(Known::Absent, generation);
-        Ok(())
+        if !self.publish_write(Known::Absent, generation) {
+            // Something was read or written meanwhile: whether before or after, only a read tells.
+            self.refresh().await?;
+        }
+        Ok(Deletion::Done)
     }
 
     /// Reads the bucket, linearizably, and makes what was read the known state.
@@ -190,26 +197,30 @@ impl Shared {
             (read, known) if read.is_same(known) => {}
             _ if unchanged => cell.put(read),
             (Known::Present(read), Known::Present(known)) if read.version < known.version => {}
-            (Known::Present(_), _) => cell.put(read),
-            // A bucket that was missing when it was asked for and that was written to meanwhile.
+            (Known::Present(_), Known::Present(_)) => cell.put(read),
+            // A bucket was made or deleted meanwhile, and a 404 has no version to compare.
             _ => return None,
         }
         Some(cell.known.clone())
     }
 
     /// Takes over a state that we wrote. `generation` is from before the write was sent.
-    pub(crate) fn publish_write(&self, written: Known, generation: u64) {
+    /// `false`: something else is known since, and it cannot be told which is newer.
+    pub(crate) fn publish_write(&self, written: Known, generation: u64) -> bool {
         let mut cell = self.cell();
         let unchanged = cell.generation == generation;
-        let newer = match (&written, &cell.known) {
-            (Known::Present(written), Known::Present(known)) => written.version > known.version,
-            // A deletion that was seen since: it came after the write, or the write would not
-            // have found its base.
-            _ => unchanged,
-        };
-        if newer {
-            cell.put(written);
+        match (&written, &cell.known) {
+            (Known::Present(written), Known::Present(known)) => {
+                if written.version > known.version {
+                    cell.put(Known::Present(written.clone()));
+                }
+            }
+            // A deletion that was seen since came after the write, or the write would not have
+            // found its base.
+            _ if unchanged => cell.put(written),
+            _ => return false,
         }
+        true
     }
 
     fn cell(&self) -> MutexGuard<'_, Cell> {

@@ -46,6 +46,12 @@ const _: () = assert!(WRITERS * 34 + 200 < ADMINISTRATION_BYTES);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BucketId(pub(crate) [u8; 16]);
 
+impl BucketId {
+    pub(crate) fn random() -> Self {
+        Self(rand::random())
+    }
+}
+
 impl fmt::Debug for BucketId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "BucketId({:032x})", u128::from_be_bytes(self.0))

@@ -17,6 +17,6 @@ mod tests;
 
 pub(crate) use decode::DecodeError;
 pub(crate) use head::{BucketId, CAPACITY, FORMAT, Head};
-pub(crate) use propose::{Proposal, Write, propose, verdicts_without_bucket};
+pub(crate) use propose::{Proposal, Write, propose};
 pub(crate) use version::ResourceVersion;
 pub(crate) use writers::{BatchId, Resolution};

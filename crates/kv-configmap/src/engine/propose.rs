@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use kv_core::backend::{Evaluation, Snapshot};
+use kv_core::backend::Evaluation;
 use kv_core::{Commit, Error, Key, Result, Revision, Transaction};
 
 use super::head::{CAPACITY, Head, Room};
@@ -52,20 +52,6 @@ pub(crate) fn propose(
             Err(excess) => return Ok(excess.refuse(store, base)),
         }
     }
-}
-
-/// Decides about `transactions` on a bucket that does not exist: `None` where one of them would
-/// write, so that the bucket has to be made first.
-pub(crate) fn verdicts_without_bucket<'a>(
-    transactions: impl Iterator<Item = &'a Transaction>,
-    now: SystemTime,
-) -> Option<Vec<Result<Commit>>> {
-    let nothing = Snapshot::default();
-    let verdict = |transaction| match nothing.evaluate(transaction, now) {
-        Ok(evaluation) if !evaluation.effects.is_empty() => None,
-        verdict => Some(verdict.map(|evaluation| evaluation.into_commit(Revision::ZERO))),
-    };
-    transactions.map(verdict).collect()
 }
 
 /// The state after a group of transactions, not yet encoded.

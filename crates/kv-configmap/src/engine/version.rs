@@ -14,6 +14,9 @@ const REVISION_SHIFT: u32 = 16;
 pub(crate) struct ResourceVersion(u64);
 
 impl ResourceVersion {
+    /// Before every object.
+    pub(crate) const ZERO: Self = Self(0);
+
     /// The revision of the first commit in a batch that is written over this version.
     ///
     /// The version only ever grows, also when the bucket is deleted and made again, and with it
@@ -25,6 +28,14 @@ impl ResourceVersion {
             .filter(|shifted| shifted >> REVISION_SHIFT == self.0)
             .ok_or_else(|| unusable(&self.to_string()))?;
         Ok(Revision::new(shifted.max(last.get() + 1)))
+    }
+}
+
+impl ResourceVersion {
+    /// Whether an object of this version contains, or has outlived, the commit `revision`: that
+    /// was written over a version below this one.
+    pub(crate) fn is_after(self, revision: Revision) -> bool {
+        self.0 > revision.get() >> REVISION_SHIFT
     }
 }
 

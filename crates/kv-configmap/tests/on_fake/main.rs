@@ -1,8 +1,10 @@
 //! ConfigMap buckets on the fake API server: what is asked of the server, what happens when it
 //! fails, and what is done about objects that are not as they should be.
 
+mod corners;
 mod objects;
 mod outcomes;
+mod races;
 mod requests;
 mod verdicts;
 

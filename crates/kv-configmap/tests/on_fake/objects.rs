@@ -394,12 +394,12 @@ async fn a_bucket_that_waits_for_its_finalizers_takes_no_writes_that_would_be_lo
     let store = open(&server).await;
     store.put("k", "value").await.unwrap();
     edit(&server, |object| {
-        object["metadata"]["finalizers"] = json!(["example.com/held"])
+        object["metadata"]["finalizers"] = json!(["example.com/held"]);
     });
     let release = async {
         tokio::time::sleep(Duration::from_secs(45)).await;
         edit(&server, |object| {
-            object["metadata"]["finalizers"] = json!([])
+            object["metadata"]["finalizers"] = json!([]);
         });
     };
     let use_it = async {

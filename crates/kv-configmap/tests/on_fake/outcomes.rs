@@ -252,12 +252,13 @@ async fn a_throttled_call_says_so_and_waits_as_long_as_it_is_told() {
     let started = Instant::now();
     store.put("k", "value").await.unwrap();
     assert_eq!(started.elapsed().as_secs(), 7);
-    server.inject(Fault::too_many_requests(50).on(Verb::Update));
+    server.inject(Fault::too_many_requests(50).on(Verb::Update).always());
     let error = store.put("k", "other").await.unwrap_err();
     let Error::Throttled { retry_after, .. } = error else {
         panic!("{error:?}")
     };
     assert_eq!(retry_after, Some(Duration::from_secs(50)));
+    server.calm();
     assert_eq!(store.get("k").await.unwrap().unwrap().value, "value");
 }
 
