@@ -33,18 +33,29 @@ pub(crate) async fn open(
     global: &Global,
     mode: OpenMode,
 ) -> Result<Arc<dyn KvStore>, Failure> {
-    let client = client(global)
-        .await
-        .map_err(|source| Failure::Cluster { source })?;
+    let buckets = buckets(kind, namespace, global).await?;
+    Ok(Arc::new(buckets.open(bucket, mode).await?))
+}
+
+/// Removes a bucket that is too damaged to be opened.
+pub(crate) async fn teardown(
+    kind: Kind,
+    namespace: &str,
+    bucket: &str,
+    global: &Global,
+) -> Result<(), Failure> {
+    let buckets = buckets(kind, namespace, global).await?;
+    Ok(buckets.teardown(bucket).await?)
+}
+
+async fn buckets(kind: Kind, namespace: &str, global: &Global) -> Result<Buckets, Failure> {
+    let client = client(global).await;
+    let client = client.map_err(|source| Failure::Cluster { source })?;
     let buckets = match kind {
         Kind::ConfigMap => Buckets::config_maps(client, namespace),
         Kind::Secret => Buckets::secrets(client, namespace),
     };
-    let store = buckets
-        .with_deadline(global.timeout)
-        .open(bucket, mode)
-        .await?;
-    Ok(Arc::new(store))
+    Ok(buckets.with_deadline(global.timeout))
 }
 
 async fn client(global: &Global) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {

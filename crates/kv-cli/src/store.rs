@@ -103,6 +103,10 @@ fn default_path() -> Option<PathBuf> {
     Some(data.join("kv").join("default.redb"))
 }
 
+/// A store in a cluster keeps to `--timeout` itself and says what it waited for, and whether a
+/// change can have been made. It gets the time to do so.
+const SLACK: Duration = Duration::from_millis(500);
+
 /// An open store, and the time until which it may take.
 pub(crate) struct Store {
     pub(crate) inner: Arc<dyn KvStore>,
@@ -116,7 +120,7 @@ impl Store {
     pub(crate) async fn open(global: &Global, mode: OpenMode) -> Result<Self, Failure> {
         let location = location(global)?;
         let timeout = global.timeout;
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + timeout + SLACK;
         if global.store.is_none() && mode != OpenMode::Open {
             create_directory(&location).await?;
         }

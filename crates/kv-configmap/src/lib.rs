@@ -44,13 +44,26 @@
 //! that names the one object (`resourceNames`) is enough for all but `create`, which Kubernetes
 //! cannot restrict by name.
 //!
+//! # Cached reads
+//!
+//! [`Consistency::Cached`](kv_core::Consistency::Cached) answers from what the store knows, which
+//! its own commits and its other reads renew. Nothing renews it in the background.
+//!
+//! # Clocks
+//!
+//! Time decides about expiry only. An entry whose time has come is absent for every process whose
+//! clock says so, and is reclaimed by the next commit of any of them; from then on it is gone for
+//! everybody. On one handle time never goes back. A process that starts with a clock that was set
+//! back sees expired entries again that no commit has reclaimed.
+//!
 //! # The client
 //!
 //! kube's client tries requests again by itself on 429, 503 and 504, writes included, unless
-//! `Config::default_retry` is `false`. The store is safe with both, but prefers `false`: it knows
-//! better which request to repeat, and for how long. One case is safe only with `false`: if a
-//! bucket is torn down and made anew while the client repeats a write to it, then the write can
-//! be applied to the old bucket and again to the new one.
+//! `Config::default_retry` is `false`. The store finds a write by its batch id also behind such a
+//! client, but prefers `false`: it knows better which request to repeat, and for how long. Two
+//! cases are safe only with `false`: a bucket that is torn down and made anew while the client
+//! repeats a write to it, and a write that the client repeats while 128 other writers commit. The
+//! write can then be applied again.
 
 mod api;
 mod attempt;

@@ -1,21 +1,35 @@
 use std::io::{self, IsTerminal, Write};
 
-use kv_core::OpenMode;
+use kv_core::{Error, OpenMode};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::args::{Global, Teardown};
 use crate::exit::Failure;
+use crate::kubernetes;
 use crate::output;
 use crate::store::{Location, Store, location};
 
 /// Removes the bucket, once somebody has typed its name or given `--yes`.
 pub(super) async fn run(global: &Global, teardown: Teardown) -> Result<(), Failure> {
     let Teardown { yes } = teardown;
+    let location = location(global)?;
     if !yes {
-        confirm(&location(global)?).await?;
+        confirm(&location).await?;
     }
-    let store = Store::open(global, OpenMode::Open).await?;
-    store.write(store.inner.teardown()).await
+    match (Store::open(global, OpenMode::Open).await, location) {
+        (
+            Err(Failure::Store(Error::Corrupt { .. } | Error::Unsupported { .. })),
+            Location::Cluster {
+                kind,
+                namespace,
+                bucket,
+            },
+        ) => kubernetes::teardown(kind, &namespace, &bucket, global).await,
+        (store, _) => {
+            let store = store?;
+            store.write(store.inner.teardown()).await
+        }
+    }
 }
 
 async fn confirm(location: &Location) -> Result<(), Failure> {
