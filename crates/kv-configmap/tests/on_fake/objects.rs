@@ -211,6 +211,25 @@ async fn a_damaged_bucket_of_ours_can_be_torn_down() {
 }
 
 #[tokio::test]
+async fn a_bucket_too_damaged_to_open_can_be_torn_down_by_name_and_a_foreign_object_cannot() {
+    let server = FakeApiServer::new();
+    open(&server).await.put("k", "value").await.unwrap();
+    edit(&server, |object| {
+        object["binaryData"]["head"] = json!("AAAA");
+    });
+    open_again(&server).await;
+    buckets(&server).teardown(BUCKET).await.unwrap();
+    assert!(server.get(Kind::ConfigMap, NAMESPACE, BUCKET).is_none());
+    buckets(&server).teardown(BUCKET).await.unwrap();
+    edit(&server, |object| {
+        object["data"] = json!({ "somebody": "else's" });
+    });
+    let refused = buckets(&server).teardown(BUCKET).await;
+    assert!(matches!(refused, Err(Error::Foreign { .. })), "{refused:?}");
+    assert!(server.get(Kind::ConfigMap, NAMESPACE, BUCKET).is_some());
+}
+
+#[tokio::test]
 async fn a_bucket_that_was_made_immutable_can_be_read_and_torn_down() {
     let server = FakeApiServer::new();
     let store = open(&server).await;
