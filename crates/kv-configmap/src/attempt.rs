@@ -23,7 +23,7 @@ pub(crate) enum Next {
     Answered,
     /// Decide about those that are left, on a state that is as new as they are.
     OnFreshBase,
-    /// The same, after a wait: another writer was faster.
+    /// The same; another writer was faster.
     AfterConflict,
     /// Try the same again, after a wait.
     Again {
@@ -97,7 +97,8 @@ impl Committer {
             .iter()
             .map(|transaction| value_bytes(transaction))
             .sum();
-        let bytes = base.head.stored_bytes() + values;
+        // A small head can stand for much data, all of which a fold goes through.
+        let bytes = base.head.snapshot().bytes() as usize + values;
         let (base, now, store) = (
             base.clone(),
             self.shared.clock.now(),

@@ -1,12 +1,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kv_core::backend::Backoff;
 use kv_core::{Commit, Operation, Transaction};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
 use tokio::sync::mpsc;
-use tokio::time::Duration;
 
 use crate::attempt::Next;
 use crate::shared::Shared;
@@ -18,6 +18,10 @@ pub(crate) type Pending = Waiting<Arc<Transaction>, Commit>;
 /// How many transactions, and how many bytes of values, go into one write.
 const BATCH_TRANSACTIONS: usize = 1_024;
 const BATCH_BYTES: usize = 1024 * 1024;
+
+/// The longest wait after a conflict, a few times what a write takes: longer ones leave the bucket
+/// to whoever does not wait.
+const LONGEST_AFTER_CONFLICT: Duration = Duration::from_millis(32);
 
 /// The one task that writes a bucket for this process: it takes all transactions that wait and
 /// commits them together. It is a task of its own, so that a caller who stops waiting does not
@@ -92,6 +96,8 @@ impl Committer {
     /// Answers every transaction of the batch for which somebody waits.
     async fn commit(&mut self, mut batch: Vec<Pending>) {
         let mut backoff = Backoff::new(self.random.random());
+        let mut contention =
+            Backoff::new(self.random.random()).with_longest(LONGEST_AFTER_CONFLICT);
         // Whether the known state is at least as new as every call of this batch.
         let mut fresh = false;
         loop {
@@ -102,14 +108,29 @@ impl Committer {
             match self.step(&mut batch, fresh, &mut backoff).await {
                 Next::Answered => {}
                 Next::OnFreshBase => fresh = true,
-                Next::Again { after } => tokio::time::sleep(after).await,
                 Next::AfterConflict => {
                     fresh = true;
-                    let wait: Duration = backoff.next_wait();
-                    tokio::time::sleep(wait).await;
+                    self.let_others_pass(&mut contention).await;
                 }
+                Next::Again { after } => tokio::time::sleep(after).await,
             }
         }
+    }
+}
+
+impl Committer {
+    /// After a conflict, whose reason was read just now, the first attempt follows at once. The
+    /// later ones wait, and then read again: a base that was read before the wait loses against
+    /// whoever did not wait, every time.
+    async fn let_others_pass(&self, contention: &mut Backoff) {
+        let is_first = contention.attempts() == 0;
+        let wait = contention.next_wait();
+        if is_first {
+            return;
+        }
+        tokio::time::sleep(wait).await;
+        // Where it fails, the next attempt meets the failure, or a conflict.
+        let _ = self.shared.refresh().await;
     }
 }
 

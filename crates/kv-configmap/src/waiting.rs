@@ -68,7 +68,11 @@ impl<Q, A> Waiting<Q, A> {
 
     /// The write that it was claimed for was not applied and never will be.
     pub(crate) fn requeue(&self) {
-        lock(&self.progress).stage = Stage::Queued;
+        let mut progress = lock(&self.progress);
+        // Who has given up was told that nothing was applied, and stays so.
+        if progress.stage == Stage::Sent {
+            progress.stage = Stage::Queued;
+        }
     }
 
     /// Whether a caller still waits.
@@ -175,4 +179,18 @@ fn last_reason(error: &Error) -> String {
 
 fn lock(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
     progress.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_told_that_nothing_was_applied_is_never_sent() {
+        let (waiting, ticket) = Waiting::<(), ()>::new(());
+        assert!(!give_up(&ticket.progress).sent);
+        assert!(!waiting.begin());
+        waiting.requeue();
+        assert!(!waiting.begin());
+    }
 }

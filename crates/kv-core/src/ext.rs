@@ -4,7 +4,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 
-use crate::backend::Backoff;
 use crate::{
     Commit, Consistency, Cursor, Entry, Error, GetOptions, Key, KvStore, ListOptions, Result,
     Revision, Transaction,
@@ -249,7 +248,7 @@ pub trait KvStoreExt: KvStore {
         let key = parse(key);
         async move {
             let key = key?;
-            let mut backoff = Backoff::new(rand::random());
+            let mut conflicts = 0;
             // A commit checks what was read, so that the first read may come from the cache and
             // the whole costs one request.
             let mut consistency = Consistency::Cached;
@@ -269,11 +268,14 @@ pub trait KvStoreExt: KvStore {
                     Err(error) if error.is_conflict() => error,
                     Err(error) => return Err(error.into()),
                 };
-                if backoff.attempts() == MODIFY_ATTEMPTS {
+                conflicts += 1;
+                if conflicts == MODIFY_ATTEMPTS {
                     return Err(conflict.into());
                 }
+                // No wait here: what was read would be old by then. To spread writers is up to
+                // the store, which waits before it reads.
                 consistency = newer_than(&conflict);
-                tokio::time::sleep(backoff.next_wait()).await;
+                tokio::task::yield_now().await;
             }
         }
     }

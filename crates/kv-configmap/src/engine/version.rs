@@ -27,6 +27,9 @@ impl ResourceVersion {
             .checked_shl(REVISION_SHIFT)
             .filter(|shifted| shifted >> REVISION_SHIFT == self.0)
             .ok_or_else(|| unusable(&self.to_string()))?;
+        // A head that was made by hand can hold any revision; a batch needs room above it.
+        let room = last.get().checked_add(1 << REVISION_SHIFT);
+        room.ok_or_else(|| unusable(&self.to_string()))?;
         Ok(Revision::new(shifted.max(last.get() + 1)))
     }
 }
@@ -85,6 +88,11 @@ mod tests {
         }
         let highest: ResourceVersion = ((1_u64 << 48) - 1).to_string().parse().unwrap();
         assert!(highest.next_revision(Revision::ZERO).is_ok());
+        let end = Revision::new(u64::MAX);
+        assert!(matches!(
+            highest.next_revision(end),
+            Err(Error::Unsupported { .. })
+        ));
         let over: ResourceVersion = (1_u64 << 48).to_string().parse().unwrap();
         assert!(matches!(
             over.next_revision(Revision::ZERO),

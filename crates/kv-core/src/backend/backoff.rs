@@ -5,6 +5,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Backoff {
     attempts: u32,
+    longest: Duration,
     random: u64,
 }
 
@@ -17,8 +18,16 @@ impl Backoff {
     pub fn new(seed: u64) -> Self {
         Self {
             attempts: 0,
+            longest: Self::LONGEST,
             random: seed,
         }
+    }
+
+    /// Sets the bound of the waits, 250 ms unless it is set.
+    #[must_use]
+    pub fn with_longest(mut self, longest: Duration) -> Self {
+        self.longest = longest;
+        self
     }
 
     /// How many attempts failed so far.
@@ -27,11 +36,11 @@ impl Backoff {
         self.attempts
     }
 
-    /// Counts a failed attempt and returns how long to wait before the next one: up to 250 ms.
+    /// Counts a failed attempt and returns how long to wait before the next one.
     pub fn next_wait(&mut self) -> Duration {
         let bound = Self::FIRST
             .saturating_mul(1 << self.attempts.min(10))
-            .min(Self::LONGEST);
+            .min(self.longest);
         self.attempts = self.attempts.saturating_add(1);
         bound.mul_f64(self.next_fraction())
     }

@@ -145,16 +145,19 @@ impl Snapshot {
         self.expiries.iter().map(|(at, _)| *at).find(|at| *at > now)
     }
 
-    /// Removes what has expired by `now`, at most `most` entries, and returns their keys with the
-    /// times of their expiry. A commit calls it, so that reclaiming costs no write of its own.
+    /// Removes what has expired by `now`, earliest first, and returns the keys with the times of
+    /// their expiry: at most `most` entries, and those that expired at the same time as the last
+    /// of them, so that a time tells a watcher what it has been told. A commit calls it, so that
+    /// reclaiming costs no write of its own.
     pub fn reclaim(&mut self, now: SystemTime, most: usize) -> Vec<(SystemTime, Key)> {
-        let expired: Vec<(SystemTime, Key)> = self
-            .expiries
-            .iter()
-            .take_while(|(at, _)| *at <= now)
-            .take(most)
-            .cloned()
-            .collect();
+        let mut expired: Vec<(SystemTime, Key)> = Vec::new();
+        for (at, key) in self.expiries.iter().take_while(|(at, _)| *at <= now) {
+            let is_tie = expired.last().is_some_and(|(last, _)| last == at);
+            if expired.len() >= most && !is_tie {
+                break;
+            }
+            expired.push((*at, key.clone()));
+        }
         for (_, key) in &expired {
             self.remove(key);
         }
@@ -239,6 +242,19 @@ mod tests {
             prop_assert_eq!(snapshot.expired(UNIX_EPOCH, at(now)).count(), 0);
             prop_assert!(gone <= 40);
         }
+    }
+
+    #[test]
+    fn those_who_expire_together_are_reclaimed_together() {
+        let mut snapshot = Snapshot::default();
+        let effects = ["a", "b", "c", "d"].map(|key| {
+            let seconds = if key == "d" { 2 } else { 1 };
+            effect(key, Some((vec![], Some(seconds))))
+        });
+        snapshot.apply(Revision::new(1), &effects);
+        assert_eq!(snapshot.clone().reclaim(at(5), 0).len(), 0);
+        assert_eq!(snapshot.clone().reclaim(at(5), 2).len(), 3);
+        assert_eq!(snapshot.reclaim(at(5), 4).len(), 4);
     }
 
     #[test]

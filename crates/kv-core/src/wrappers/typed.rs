@@ -145,13 +145,14 @@ impl<T: KvStore, V, C: Codec<V>> TypedStore<T, V, C> {
     ///
     /// # Errors
     ///
-    /// [`Error::Backend`] where the codec cannot encode it.
+    /// [`Error::Unsupported`] where the codec cannot encode it.
     pub fn encode(&self, value: &V) -> Result<Bytes> {
-        self.codec.encode(value).map_err(|reason| Error::Backend {
-            store: "the codec of a typed store".to_owned(),
-            reason,
-            source: None,
-        })
+        self.codec
+            .encode(value)
+            .map_err(|reason| Error::Unsupported {
+                store: "the codec of a typed store".to_owned(),
+                what: format!("this value: {reason}"),
+            })
     }
 
     /// Encodes before anything is awaited, so that the future does not hold a `&V`.

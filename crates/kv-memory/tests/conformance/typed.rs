@@ -147,7 +147,7 @@ async fn a_value_that_does_not_encode_writes_nothing() {
     let maps: TypedStore<_, std::collections::BTreeMap<(u8, u8), u8>> = TypedStore::new(&store);
     let map = std::iter::once(((1, 2), 3)).collect();
     let error = maps.put("k", &map).await.unwrap_err();
-    assert!(matches!(error, Error::Backend { .. }), "{error:?}");
+    assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
     assert!(store.get("k").await.unwrap().is_none());
 }
 
