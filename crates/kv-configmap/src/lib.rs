@@ -60,10 +60,11 @@
 //!
 //! kube's client tries requests again by itself on 429, 503 and 504, writes included, unless
 //! `Config::default_retry` is `false`. The store finds a write by its batch id also behind such a
-//! client, but prefers `false`: it knows better which request to repeat, and for how long. Two
-//! cases are safe only with `false`: a bucket that is torn down and made anew while the client
-//! repeats a write to it, and a write that the client repeats while 128 other writers commit. The
-//! write can then be applied again.
+//! client, but prefers `false`: it knows better which request to repeat, and for how long. Three
+//! cases are safe only with `false`. In each the client hides an answer of 503 or 504 to a write
+//! that was applied, and the write can then be applied again: a bucket is torn down and made anew
+//! meanwhile; 128 other writers commit meanwhile; or the next request is refused and a caller whose
+//! transaction shares the write gives up.
 
 mod api;
 mod attempt;
