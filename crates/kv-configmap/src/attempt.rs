@@ -10,7 +10,7 @@ use tracing::debug;
 
 use crate::committer::{Committer, Pending, value_bytes};
 use crate::describe::describe;
-use crate::engine::{BatchId, BucketId, Proposal, Resolution, Write, propose};
+use crate::engine::{BatchId, BucketId, Head, Proposal, Resolution, Write, propose};
 use crate::failure::{Failure, FailureKind};
 use crate::known::{Known, Present};
 use crate::object::{Metadata, body};
@@ -58,6 +58,10 @@ impl Committer {
             Known::Absent => return self.step_without_bucket(batch, fresh, backoff).await,
             Known::Unread => return self.refresh(batch, backoff).await,
         };
+        self.answer_given_up(batch, &base.head);
+        if batch.is_empty() {
+            return Next::Answered;
+        }
         let Proposal { outcomes, write } = match self.propose(&base, batch).await {
             Ok(proposal) => proposal,
             Err(error) => return answer_all(batch, &error),
@@ -83,6 +87,25 @@ impl Committer {
         }
     }
 
+    /// Answers what a batch has applied that was given up as refused: the client that was handed to
+    /// us may have hidden an earlier answer, or none, to it.
+    fn answer_given_up(&self, batch: &mut Vec<Pending>, head: &Head) {
+        let Some(last) = head.last_batch_of(self.writer) else {
+            return;
+        };
+        let applied = |pending: &Pending| {
+            let mut given_up = pending.request.given_up.iter();
+            given_up.find(|(counter, _)| *counter == last).cloned()
+        };
+        let waiting = std::mem::take(batch);
+        for pending in waiting {
+            match applied(&pending) {
+                Some((_, outcome)) => pending.answer(outcome),
+                None => batch.push(pending),
+            }
+        }
+    }
+
     async fn propose(&mut self, base: &Arc<Present>, batch: &[Pending]) -> Result<Proposal> {
         self.counter += 1;
         let id = BatchId {
@@ -91,7 +114,7 @@ impl Committer {
         };
         let transactions: Vec<_> = batch
             .iter()
-            .map(|pending| pending.request.clone())
+            .map(|pending| pending.request.transaction.clone())
             .collect();
         let values: usize = transactions
             .iter()
@@ -189,9 +212,11 @@ impl Committer {
                 FailureKind::Later(_) => {}
                 FailureKind::Unknown => attempt.in_doubt = true,
             }
-            if !keep_waiting(&batch[..count], &failure, backoff).await
-                || !attempt.in_doubt && !claim(&batch[..count])
-            {
+            if !keep_waiting(&batch[..count], &failure, backoff).await {
+                return Next::Answered;
+            }
+            if !attempt.in_doubt && !claim(&batch[..count]) {
+                give_up(batch, attempt);
                 return Next::Answered;
             }
         }
@@ -336,12 +361,15 @@ impl Attempt {
     }
 }
 
-/// Answers the first transactions of the batch, in order, and takes them out of it.
+/// Answers the first transactions of the batch, in order, and takes them out of it. Those that
+/// were refused come first: who tries again is then in the queue before who has succeeded and
+/// goes on, so that many who change one key take turns.
 fn answer(batch: &mut Vec<Pending>, outcomes: Vec<Result<Commit>>) -> Next {
-    let answered = batch.drain(..outcomes.len());
-    answered
-        .zip(outcomes)
-        .for_each(|(pending, outcome)| pending.answer(outcome));
+    let answered = batch.drain(..outcomes.len()).zip(outcomes);
+    let (refused, done): (Vec<_>, Vec<_>) = answered.partition(|(_, outcome)| outcome.is_err());
+    for (pending, outcome) in refused.into_iter().chain(done) {
+        pending.answer(outcome);
+    }
     Next::Answered
 }
 
@@ -357,6 +385,14 @@ fn claim(batch: &[Pending]) -> bool {
         requeue(batch);
     }
     claimed
+}
+
+/// Notes what `attempt` did to its transactions, if it was applied, against all that is known.
+fn give_up(batch: &mut [Pending], attempt: Attempt) {
+    let counter = attempt.write.batch.counter;
+    for (pending, outcome) in batch.iter_mut().zip(attempt.outcomes) {
+        pending.request.given_up.push((counter, outcome));
+    }
 }
 
 fn requeue(batch: &[Pending]) {

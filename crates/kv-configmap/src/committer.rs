@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kv_core::backend::Backoff;
-use kv_core::{Commit, Operation, Transaction};
+use kv_core::{Commit, Operation, Result, Transaction};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
 use tokio::sync::mpsc;
@@ -13,7 +13,24 @@ use crate::shared::Shared;
 use crate::waiting::Waiting;
 
 /// A transaction that waits to be committed.
-pub(crate) type Pending = Waiting<Arc<Transaction>, Commit>;
+pub(crate) type Pending = Waiting<Job, Commit>;
+
+/// What a caller asked for, and what has been tried for it.
+pub(crate) struct Job {
+    pub(crate) transaction: Arc<Transaction>,
+    /// The batches that it was sent with and that were given up before it was certain that they
+    /// are not applied, each with the outcome it has if it is applied after all.
+    pub(crate) given_up: Vec<(u64, Result<Commit>)>,
+}
+
+impl Job {
+    pub(crate) fn new(transaction: Transaction) -> Self {
+        Self {
+            transaction: Arc::new(transaction),
+            given_up: Vec::new(),
+        }
+    }
+}
 
 /// How many transactions, and how many bytes of values, go into one write.
 const BATCH_TRANSACTIONS: usize = 1_024;
@@ -83,7 +100,7 @@ impl Committer {
         let mut batch = Vec::new();
         let mut bytes = 0;
         while let Some(pending) = self.backlog.pop_front() {
-            bytes += value_bytes(&pending.request);
+            bytes += value_bytes(&pending.request.transaction);
             if bytes > BATCH_BYTES && !batch.is_empty() {
                 self.backlog.push_front(pending);
                 break;

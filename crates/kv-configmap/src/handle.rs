@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, timeout_at};
 
 use crate::api::HeadApi;
-use crate::committer::{Committer, Pending};
+use crate::committer::{Committer, Job, Pending};
 use crate::engine::CAPACITY;
 use crate::known::Known;
 use crate::reader::{self, Read};
@@ -99,7 +99,7 @@ impl Handle {
 
     pub(crate) async fn commit(&self, transaction: Transaction) -> Result<Commit> {
         transaction.check(&LIMITS)?;
-        let (pending, ticket) = Waiting::new(Arc::new(transaction));
+        let (pending, ticket) = Waiting::new(Job::new(transaction));
         self.ask(&self.commits, pending, ticket).await
     }
 

@@ -62,9 +62,9 @@
 //! `Config::default_retry` is `false`. The store finds a write by its batch id also behind such a
 //! client, but prefers `false`: it knows better which request to repeat, and for how long. Three
 //! cases are safe only with `false`. In each the client hides an answer of 503 or 504 to a write
-//! that was applied, and the write can then be applied again: a bucket is torn down and made anew
-//! meanwhile; 128 other writers commit meanwhile; or the next request is refused and a caller whose
-//! transaction shares the write gives up.
+//! that was applied. Where a bucket is torn down and made anew meanwhile, or 128 other writers
+//! commit meanwhile, the write can be applied again; and a caller who gives up while later requests
+//! are refused is told `Unavailable`, though the first one was applied.
 
 mod api;
 mod attempt;

@@ -16,8 +16,9 @@ const SCAN_PAGE: usize = 1_000;
 const GETS_AT_ONCE: usize = 64;
 
 /// How often [`KvStoreExt::modify`] begins again after a conflict before it gives up. Every
-/// conflict means that another writer succeeded, so that only unfair luck gets here.
-const MODIFY_ATTEMPTS: u32 = 500;
+/// conflict means that another writer succeeded: a hundred tasks that change one key meet a
+/// hundred each where they take turns, and several times that where they do not.
+const MODIFY_ATTEMPTS: u32 = 10_000;
 
 /// The plain verbs of a store: what applications call. Every [`KvStore`] has them.
 ///
@@ -214,7 +215,7 @@ pub trait KvStoreExt: KvStore {
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`] after 500 attempts, and as [`KvStore::commit`].
+    /// [`Error::Conflict`] after 10,000 attempts, and as [`KvStore::commit`].
     fn modify<K, V, F>(
         &self,
         key: K,

@@ -123,6 +123,11 @@ impl Head {
         self.writers.resolve(batch, base)
     }
 
+    /// The number of the last batch of a writer, while the table remembers it.
+    pub(crate) fn last_batch_of(&self, writer: u64) -> Option<u64> {
+        self.writers.last_batch_of(writer)
+    }
+
     /// Adds one commit to the state and the tail.
     pub(super) fn append<'a>(
         &mut self,

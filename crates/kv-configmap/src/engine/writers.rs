@@ -48,6 +48,12 @@ impl Writers {
         self.complete_after
     }
 
+    pub(super) fn last_batch_of(&self, writer: u64) -> Option<u64> {
+        let mut recent = self.recent.iter();
+        let found = recent.find(|recent| recent.id == writer);
+        found.map(|writer| writer.counter)
+    }
+
     /// Notes that `batch` was applied, up to the commit `revision`.
     pub(super) fn record(&mut self, batch: BatchId, revision: Revision) {
         self.recent.retain(|writer| writer.id != batch.writer);

@@ -96,6 +96,27 @@ async fn a_client_that_hides_a_504_behind_a_403_is_not_told_as_not_applied() {
     }
 }
 
+/// The batch is broken up while it waits, and what is left of it is decided about again.
+#[tokio::test(start_paused = true)]
+async fn what_a_client_has_hidden_is_found_after_a_neighbour_gave_up() {
+    let server = FakeApiServer::new();
+    let store = retrying(&server)
+        .open(BUCKET, OpenMode::OpenOrCreate)
+        .await
+        .unwrap();
+    let first = store.put("k", "1").await.unwrap();
+    server.inject(Fault::gateway_timeout().applied().on(Verb::Update));
+    server.inject(Fault::refuse_connection().on(Verb::Update).times(60));
+    let (one, other) = (store.clone(), store.clone());
+    let stays = tokio::spawn(async move { one.update("k", "2", first).await });
+    let leaves = tokio::spawn(async move { other.put("other", "1").await });
+    sleep(Duration::from_secs(5)).await;
+    assert!(!server.faults_are_spent(), "both still wait");
+    leaves.abort();
+    let updated = stays.await.unwrap();
+    assert!(updated.is_ok(), "it was applied, and told: {updated:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_teardown_whose_answer_is_lost_does_not_delete_a_bucket_made_anew() {
     let server = FakeApiServer::new();
