@@ -2,11 +2,14 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kv_configmap::Buckets;
-use kv_conformance::{Harness, Lack};
+use kv_configmap::{Buckets, ConfigMapStore};
+use kv_conformance::Harness;
 use kv_core::{KvStore, ManualClock, OpenMode, Result, WatchStore};
 
 use crate::Place;
+
+/// What a bucket holds that is filled.
+const SMALL_BUCKET_BYTES: u64 = 1024 * 1024;
 
 /// Which buckets are examined.
 pub trait Suite: Send + Sync + 'static {
@@ -30,16 +33,19 @@ pub struct BucketHarness<S: Suite> {
 
 impl<S: Suite> BucketHarness<S> {
     /// A handle with a client, a committer and a cache of its own, as in another process.
-    async fn open_apart(&self, name: &str, mode: OpenMode) -> Result<Arc<dyn KvStore>> {
+    async fn open_apart(&self, name: &str, mode: OpenMode) -> Result<ConfigMapStore> {
+        self.buckets().open(name, mode).await
+    }
+
+    fn buckets(&self) -> Buckets {
         let buckets = S::buckets(&self.place).with_clock(self.clock.clone());
-        Ok(Arc::new(buckets.open(name, mode).await?))
+        buckets.without_write_budget()
     }
 }
 
 #[async_trait]
 impl<S: Suite> Harness for BucketHarness<S> {
     const NAME: &'static str = S::NAME;
-    const LACKS: &'static [Lack] = &[Lack::Watch];
 
     async fn new() -> Self {
         let place = S::Place::new().await;
@@ -51,15 +57,22 @@ impl<S: Suite> Harness for BucketHarness<S> {
     }
 
     async fn open(&self, mode: OpenMode) -> Result<Arc<dyn KvStore>> {
-        self.open_apart("bucket", mode).await
+        Ok(Arc::new(self.open_apart("bucket", mode).await?))
     }
 
     async fn open_other(&self, mode: OpenMode) -> Result<Arc<dyn KvStore>> {
-        self.open_apart("other", mode).await
+        Ok(Arc::new(self.open_apart("other", mode).await?))
     }
 
     async fn open_watch(&self) -> Option<Arc<dyn WatchStore>> {
-        None
+        let opened = self.open_apart("bucket", OpenMode::OpenOrCreate).await;
+        Some(Arc::new(opened.expect("the bucket opens")))
+    }
+
+    async fn open_small(&self) -> Result<Arc<dyn KvStore>> {
+        let buckets = self.buckets().with_bucket_bytes(SMALL_BUCKET_BYTES);
+        let opened = buckets.open("bucket", OpenMode::OpenOrCreate).await;
+        Ok(Arc::new(opened?))
     }
 
     fn clock(&self) -> &ManualClock {

@@ -25,10 +25,41 @@ impl Suite for Secrets {
     }
 }
 
+struct SingleObjects;
+
+impl Suite for SingleObjects {
+    type Place = Fake;
+    const NAME: &'static str = "single-object-on-fake";
+
+    fn buckets(place: &Fake) -> Buckets {
+        Buckets::config_maps(place.client(), place.namespace()).in_single_objects()
+    }
+}
+
+/// Every few commits are flushed, merged and compacted.
+struct TinyParts;
+
+impl Suite for TinyParts {
+    type Place = Fake;
+    const NAME: &'static str = "tiny-parts-on-fake";
+
+    fn buckets(place: &Fake) -> Buckets {
+        Buckets::config_maps(place.client(), place.namespace()).with_tiny_parts()
+    }
+}
+
 mod config_maps {
     kv_conformance::suite!(super::BucketHarness<super::ConfigMaps>);
 }
 
 mod secrets {
     kv_conformance::suite!(super::BucketHarness<super::Secrets>);
+}
+
+mod single_objects {
+    kv_conformance::suite!(super::BucketHarness<super::SingleObjects>);
+}
+
+mod tiny_parts {
+    kv_conformance::suite!(super::BucketHarness<super::TinyParts>);
 }

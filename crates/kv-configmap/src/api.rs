@@ -1,34 +1,52 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::Stream;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
+use kube::api::WatchEvent;
 use kube::client::Body;
 use kv_core::Error;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::describe::{BUCKET_ID, PART, describe_segment};
+use crate::engine::{BucketId, NewSegment, SegmentId};
 use crate::failure::{Failure, FailureKind};
-use crate::object::{Metadata, Object};
+use crate::object::{Metadata, Object, SEGMENT_KEY, segment_body};
 use crate::resource::Resource;
 
 /// The longest wait for one answer. The API server itself gives up after 34 s; most of that would
 /// be spent on a connection that is dead.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long the server keeps a watch open.
+pub(crate) const WATCH_TIMEOUT: Duration = Duration::from_secs(240);
+
 /// More than the largest object in JSON: 1 MiB of base64 and 256 KiB of annotations.
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
 const JSON: &str = "application/json";
+const METADATA_ONLY_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// The requests that a bucket needs, each sent once and answered within a bound.
 #[derive(Clone)]
-pub(crate) struct HeadApi {
+pub(crate) struct BucketApi {
     client: kube::Client,
     resource: Resource,
     namespace: String,
     name: String,
+}
+
+/// How many objects one page of a list has.
+const PAGE: usize = 500;
+
+#[derive(Deserialize)]
+struct List<T> {
+    metadata: Metadata,
+    // An empty list of metadata is `null`.
+    items: Option<Vec<T>>,
 }
 
 #[derive(Deserialize)]
@@ -50,7 +68,7 @@ pub(crate) enum Deletion {
     Pending,
 }
 
-impl HeadApi {
+impl BucketApi {
     pub(crate) fn new(
         client: kube::Client,
         resource: Resource,
@@ -131,15 +149,127 @@ impl HeadApi {
 
     /// Deletes the object of that uid and no other.
     pub(crate) async fn delete(&self, uid: &str) -> Result<Deletion, Failure> {
+        self.delete_object(self.object_url(), uid).await
+    }
+
+    /// Reads the object and the version of the collection, from which on it can be watched.
+    pub(crate) async fn list(&self) -> Result<(String, Option<Object>), Failure> {
+        let url = format!("{}?{}", self.collection_url(), self.by_name());
+        let list: List<Object> = self.exchange(Method::GET, url, JSON, Bytes::new()).await?;
+        let version = list.metadata.text("resourceVersion").to_owned();
+        Ok((version, list.items.into_iter().flatten().next()))
+    }
+
+    /// Follows the object from `version` on.
+    pub(crate) async fn watch(
+        &self,
+        version: &str,
+    ) -> Result<impl Stream<Item = kube::Result<WatchEvent<Object>>> + use<>, Failure> {
+        let seconds = WATCH_TIMEOUT.as_secs();
+        let url = format!(
+            "{}?watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={version}&{}",
+            self.collection_url(),
+            self.by_name(),
+        );
+        let request = Request::get(url).body(Vec::new());
+        let request = request.map_err(|error| self.unreadable(error))?;
+        let events = tokio::time::timeout(ANSWER_TIMEOUT, self.client.request_events(request));
+        let events = events.await;
+        let events = events.unwrap_or_else(|_| {
+            let silence = std::io::Error::from(std::io::ErrorKind::TimedOut);
+            Err(kube::Error::Service(Box::new(silence)))
+        });
+        events.map_err(|error| match error {
+            kube::Error::Api(status) => {
+                let code = StatusCode::from_u16(status.code);
+                let body = serde_json::to_vec(&status).unwrap_or_default();
+                let code = code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                Failure::of_status(&self.describe(), code, &http::HeaderMap::new(), &body)
+            }
+            other => Failure::of_transport(&self.describe(), other),
+        })
+    }
+
+    fn by_name(&self) -> String {
+        format!("fieldSelector=metadata.name%3D{}", self.name)
+    }
+
+    /// Reads a segment. `None`: it is gone.
+    pub(crate) async fn segment(&self, id: SegmentId) -> Result<Option<Bytes>, Failure> {
+        let url = format!("{}/{}", self.collection_url(), self.segment_name(id));
+        let answer = self.exchange(Method::GET, url, JSON, Bytes::new()).await;
+        let object: Option<Object> = missing_is_none(answer)?;
+        // What is not there, or is no base64, is found out where the bytes are checked.
+        let bytes = |object: Object| object.data(self.resource, SEGMENT_KEY).unwrap_or_default();
+        Ok(object.map(bytes))
+    }
+
+    /// Makes a segment that belongs to the head `owner`.
+    pub(crate) async fn create_segment(
+        &self,
+        bucket: BucketId,
+        segment: &NewSegment,
+        owner: &Metadata,
+    ) -> Result<(), Failure> {
+        let mut metadata = Metadata::named(&self.segment_name(segment.id), &self.namespace);
+        describe_segment(&mut metadata, &self.name, bucket, segment.bytes.len());
+        metadata.set_owner(self.resource, owner);
+        let body = segment_body(self.resource, &metadata, &segment.bytes);
+        match self.create(body).await {
+            // An earlier request has made it: nobody else uses its name.
+            Err(failure) if failure.kind == FailureKind::AlreadyExists => Ok(()),
+            created => created.map(drop),
+        }
+    }
+
+    /// The metadata of all segments of a bucket.
+    pub(crate) async fn segments(&self, bucket: &str) -> Result<Vec<Metadata>, Failure> {
+        let mut found = Vec::new();
+        let mut after = String::new();
+        loop {
+            let url = format!(
+                "{}?limit={PAGE}&labelSelector={}%3D{bucket}%2C{}%3Dsegment&continue={after}",
+                self.collection_url(),
+                BUCKET_ID.replace('/', "%2F"),
+                PART.replace('/', "%2F"),
+            );
+            let answer = self
+                .exchange(Method::GET, url, METADATA_ONLY_LIST, Bytes::new())
+                .await;
+            let list: List<OnlyMetadata> = answer?;
+            found.extend(list.items.into_iter().flatten().map(|item| item.metadata));
+            after = urlencode(list.metadata.text("continue"));
+            if after.is_empty() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Deletes a segment; one that is gone is no failure.
+    pub(crate) async fn delete_segment(&self, segment: &Metadata) -> Result<(), Failure> {
+        let url = format!("{}/{}", self.collection_url(), segment.name());
+        match self.delete_object(url, segment.uid()).await {
+            Err(failure)
+                if matches!(failure.kind, FailureKind::Missing | FailureKind::Conflict) =>
+            {
+                Ok(())
+            }
+            deleted => deleted.map(drop),
+        }
+    }
+
+    pub(crate) fn segment_name(&self, id: SegmentId) -> String {
+        format!("{}.{id}", self.name)
+    }
+
+    async fn delete_object(&self, url: String, uid: &str) -> Result<Deletion, Failure> {
         let body = serde_json::json!({
             "apiVersion": "v1",
             "kind": "DeleteOptions",
             "preconditions": { "uid": uid },
         });
         let body = Bytes::from(body.to_string());
-        let answer = self
-            .exchange(Method::DELETE, self.object_url(), JSON, body)
-            .await;
+        let answer = self.exchange(Method::DELETE, url, JSON, body).await;
         answer.map(|answer: OnlyKind| match answer.kind.as_str() {
             "Status" => Deletion::Done,
             _ => Deletion::Pending,
@@ -211,6 +341,14 @@ impl HeadApi {
         };
         Failure::new(FailureKind::Unknown, error)
     }
+}
+
+/// Encodes a token for a query; tokens are base64.
+fn urlencode(token: &str) -> String {
+    token
+        .replace('+', "%2B")
+        .replace('/', "%2F")
+        .replace('=', "%3D")
 }
 
 fn missing_is_none<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {

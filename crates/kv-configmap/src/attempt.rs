@@ -1,5 +1,6 @@
 //! One attempt of the committer: decide, write, and find out what became of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,13 +9,14 @@ use kv_core::{Clock, Commit, Error, Result, Revision};
 use tokio::time::Duration;
 use tracing::debug;
 
-use crate::committer::{Committer, Pending, value_bytes};
-use crate::describe::describe;
-use crate::engine::{BatchId, BucketId, Head, Proposal, Resolution, Write, propose};
+use crate::committer::{Committer, Fate, Pending, value_bytes};
+use crate::describe::describe_head;
+use crate::engine::{BatchId, BucketId, Head, Proposal, Request, Resolution, Write, propose};
 use crate::failure::{Failure, FailureKind};
 use crate::known::{Known, Present};
-use crate::object::{Metadata, body};
-use crate::shared::off_runtime;
+use crate::maintainer::Wake;
+use crate::object::{Metadata, head_body};
+use crate::shared::{Found, LONGEST_BUDGET_WAIT, off_runtime};
 use crate::waiting::Waiting;
 
 /// How it goes on with a batch.
@@ -25,6 +27,8 @@ pub(crate) enum Next {
     OnFreshBase,
     /// The same; another writer was faster.
     AfterConflict,
+    /// Decide about one transaction at a time.
+    OneByOne,
     /// Try the same again, after a wait.
     Again {
         /// How long.
@@ -55,24 +59,42 @@ impl Committer {
         let (known, generation) = self.shared.known_at();
         let base = match known {
             Known::Present(base) => base,
-            Known::Absent => return self.step_without_bucket(batch, fresh, backoff).await,
+            Known::Absent => {
+                self.end_edit(|| Fate::Outdated {
+                    named: BTreeSet::new(),
+                });
+                return self.step_without_bucket(batch, fresh, backoff).await;
+            }
             Known::Unread => return self.refresh(batch, backoff).await,
         };
-        self.answer_given_up(batch, &base.head);
-        if batch.is_empty() {
+        if self.answer_given_up(batch, &base.head) {
             return Next::Answered;
         }
+        self.begin_sweep_epoch(&base.head);
         let Proposal { outcomes, write } = match self.propose(&base, batch).await {
             Ok(proposal) => proposal,
             Err(error) => return answer_all(batch, &error),
         };
+        let has_edit = write.as_ref().is_some_and(|write| write.has_edit);
+        if !has_edit && fresh {
+            let named = || base.head.segments();
+            self.end_edit(|| Fate::Outdated { named: named() });
+        }
         match write {
+            None if outcomes.is_empty() && !batch.is_empty() => self.wait_for_flush(batch, backoff),
             // Verdicts, also on the lack of room, need a state as new as the calls.
             None if fresh => answer(batch, outcomes),
             None => self.refresh(batch, backoff).await,
             Some(_) if base.is_immutable => answer_all(batch, &self.immutable()),
             Some(write) => {
+                if let Err(failure) = self.create_segments(&base, &write).await {
+                    return self.without_segments(batch, outcomes.len(), &failure, backoff);
+                }
                 let body = self.body(&base, &write);
+                self.shared
+                    .budget
+                    .spend(body.len() / 4 * 3, LONGEST_BUDGET_WAIT)
+                    .await;
                 let in_doubt = false;
                 let attempt = Attempt {
                     outcomes,
@@ -88,10 +110,13 @@ impl Committer {
     }
 
     /// Answers what a batch has applied that was given up as refused: the client that was handed to
-    /// us may have hidden an earlier answer, or none, to it.
-    fn answer_given_up(&self, batch: &mut Vec<Pending>, head: &Head) {
-        let Some(last) = head.last_batch_of(self.writer) else {
-            return;
+    /// us may have hidden an earlier answer, or none, to it. `true`: that was all of the batch.
+    fn answer_given_up(&self, batch: &mut Vec<Pending>, head: &Head) -> bool {
+        let Some(last) = head
+            .last_batch_of(self.writer)
+            .filter(|_| !batch.is_empty())
+        else {
+            return false;
         };
         let applied = |pending: &Pending| {
             let mut given_up = pending.request.given_up.iter();
@@ -104,6 +129,7 @@ impl Committer {
                 None => batch.push(pending),
             }
         }
+        batch.is_empty()
     }
 
     async fn propose(&mut self, base: &Arc<Present>, batch: &[Pending]) -> Result<Proposal> {
@@ -112,7 +138,8 @@ impl Committer {
             writer: self.writer,
             counter: self.counter,
         };
-        let transactions: Vec<_> = batch
+        let most = if self.one_by_one { 1 } else { batch.len() };
+        let transactions: Vec<_> = batch[..most.min(batch.len())]
             .iter()
             .map(|pending| pending.request.transaction.clone())
             .collect();
@@ -120,22 +147,98 @@ impl Committer {
             .iter()
             .map(|transaction| value_bytes(transaction))
             .sum();
-        // A small head can stand for much data, all of which a fold goes through.
-        let bytes = base.head.snapshot().bytes() as usize + values;
+        let bytes = base.head.bytes_to_encode() + values;
         let (base, now, store) = (
             base.clone(),
             self.shared.clock.now(),
             self.shared.api.describe(),
         );
-        let work = move || propose(&store, &base.head, base.version, &transactions, id, now);
+        let (layout, nonce) = (self.shared.layout, self.posted.nonce);
+        let edit = self
+            .edit
+            .as_ref()
+            .filter(|handed| handed.bucket == base.head.id());
+        let edit = edit.map(|handed| handed.edit.clone());
+        let work = move || {
+            let request = Request {
+                store: &store,
+                layout: &layout,
+                transactions: &transactions,
+                batch: id,
+                now,
+                edit: edit.as_ref(),
+                nonce,
+            };
+            propose(&base.head, base.version, &request)
+        };
         off_runtime(bytes, work).await.and_then(|proposal| proposal)
+    }
+
+    /// What was made before a sweep may be removed by it, and has to be made anew.
+    fn begin_sweep_epoch(&mut self, head: &Head) {
+        if head.sweep_epoch() != self.posted.sweep_epoch {
+            self.posted.nonce = self.posted.nonce.wrapping_add(u64::from(u32::MAX));
+            self.posted.sweep_epoch = head.sweep_epoch();
+            self.posted.segments.clear();
+        }
+    }
+
+    /// Makes the segments that the write names and that are not there yet.
+    async fn create_segments(&mut self, base: &Present, write: &Write) -> Result<(), Failure> {
+        let posted = &self.posted.segments;
+        let segments = write
+            .segments
+            .iter()
+            .filter(|segment| !posted.contains(&segment.id));
+        let segments: Vec<_> = segments.cloned().collect();
+        if segments.is_empty() {
+            return Ok(());
+        }
+        // Should the write not come about, a sweep removes them.
+        let _ = self.maintainer.send(Wake::Sweep);
+        let (id, owner) = (base.head.id(), &base.metadata);
+        self.shared.create_segments(id, &segments, owner).await?;
+        self.posted
+            .segments
+            .extend(segments.iter().map(|segment| segment.id));
+        Ok(())
+    }
+
+    /// Nothing was written yet: tries again where that can help, and finds out whose segments
+    /// are refused.
+    fn without_segments(
+        &self,
+        batch: &mut Vec<Pending>,
+        count: usize,
+        failure: &Failure,
+        backoff: &mut Backoff,
+    ) -> Next {
+        if failure.is_transient() {
+            return later_or_refused(batch, failure, backoff);
+        }
+        if count > 1 {
+            return Next::OneByOne;
+        }
+        answer(batch, vec![Err(failure.error.clone()); count])
+    }
+
+    /// The head is full, but not the bucket.
+    fn wait_for_flush(&self, batch: &[Pending], backoff: &mut Backoff) -> Next {
+        let _ = self.maintainer.send(Wake::Flush);
+        if let Some(error) = self.shared.maintenance_failure() {
+            batch.iter().for_each(|pending| pending.note(&error));
+        }
+        Next::Again {
+            after: backoff.next_wait(),
+        }
     }
 
     fn body(&self, base: &Present, write: &Write) -> Bytes {
         let mut metadata = base.metadata.clone();
         metadata.reset_managed_fields();
-        describe(&mut metadata, self.shared.api.bucket(), &write.head);
-        body(self.shared.api.resource(), &metadata, &write.bytes)
+        let limit = self.shared.layout.bucket_bytes;
+        describe_head(&mut metadata, self.shared.api.bucket(), &write.head, limit);
+        head_body(self.shared.api.resource(), &metadata, &write.bytes)
     }
 
     /// On a bucket that is not there: answers what changes nothing, and makes the bucket for the
@@ -146,6 +249,9 @@ impl Committer {
         fresh: bool,
         backoff: &mut Backoff,
     ) -> Next {
+        if batch.is_empty() {
+            return Next::Answered;
+        }
         let id = BucketId::random();
         let empty = Arc::new(Present::empty(id));
         match self.propose(&empty, batch).await {
@@ -174,17 +280,34 @@ impl Committer {
         }
     }
 
+    /// Writes, and says what became of an edit that went along.
+    async fn write(
+        &mut self,
+        batch: &mut Vec<Pending>,
+        attempt: Attempt,
+        backoff: &mut Backoff,
+    ) -> Next {
+        let has_edit = attempt.write.has_edit;
+        let (next, end) = self.send(batch, attempt, backoff).await;
+        match end {
+            End::InPlace(present) if has_edit => self.end_edit(|| Fate::InPlace(present)),
+            End::Unknown if has_edit => self.end_edit(|| Fate::Unknown),
+            _ => {}
+        }
+        next
+    }
+
     /// Sends the write, the identical one again where its outcome is unknown: it is conditional
     /// on the base's version, so that at most one of them wins, and all carry the same batch id.
-    async fn write(
+    async fn send(
         &self,
         batch: &mut Vec<Pending>,
         mut attempt: Attempt,
         backoff: &mut Backoff,
-    ) -> Next {
+    ) -> (Next, End) {
         let count = attempt.outcomes.len();
         if !claim(&batch[..count]) {
-            return Next::Answered;
+            return (Next::Answered, End::NotApplied);
         }
         loop {
             let failure = match self.shared.api.replace(attempt.body.clone()).await {
@@ -198,9 +321,12 @@ impl Committer {
                         Resolved::Ended(resolution) => {
                             return self.resolved(batch, attempt, resolution);
                         }
-                        Resolved::Refused(error) => return answer(batch, vec![Err(error); count]),
+                        Resolved::Refused(error) => {
+                            let end = attempt.unresolved();
+                            return (answer(batch, vec![Err(error); count]), end);
+                        }
                         Resolved::BaseIsInPlace => {}
-                        Resolved::NobodyWaits => return Next::Answered,
+                        Resolved::NobodyWaits => return (Next::Answered, attempt.unresolved()),
                     }
                 }
                 FailureKind::Refused | FailureKind::AlreadyExists => {
@@ -213,34 +339,62 @@ impl Committer {
                 FailureKind::Unknown => attempt.in_doubt = true,
             }
             if !keep_waiting(&batch[..count], &failure, backoff).await {
-                return Next::Answered;
+                return (Next::Answered, attempt.unresolved());
             }
             if !attempt.in_doubt && !claim(&batch[..count]) {
                 give_up(batch, attempt);
-                return Next::Answered;
+                return (Next::Answered, End::NotApplied);
             }
         }
     }
 
-    fn written(&self, batch: &mut Vec<Pending>, attempt: Attempt, metadata: Metadata) -> Next {
+    fn written(
+        &self,
+        batch: &mut Vec<Pending>,
+        attempt: Attempt,
+        metadata: Metadata,
+    ) -> (Next, End) {
         let Attempt {
             outcomes,
             write,
+            base,
             generation,
             ..
         } = attempt;
         // A version that is no number was refused when the bucket was opened.
-        if let Ok(version) = metadata.resource_version() {
-            let present = Present {
-                metadata,
-                version,
-                head: write.head,
-                is_immutable: false,
-            };
-            self.shared
-                .publish_write(Known::Present(Arc::new(present)), generation);
+        let Ok(version) = metadata.resource_version() else {
+            return (answer(batch, outcomes), End::Unknown);
+        };
+        let present = Present {
+            metadata,
+            version,
+            head: write.head,
+            is_immutable: false,
+        };
+        let found = Found::after(base.head.revision(), write.steps, present);
+        let known = found.known.clone();
+        self.shared.publish_write(found, generation);
+        let end = match known {
+            Known::Present(present) => {
+                self.wake_maintainer(&base.head, &present.head);
+                End::InPlace(present)
+            }
+            Known::Absent | Known::Unread => End::Unknown,
+        };
+        (answer(batch, outcomes), end)
+    }
+
+    /// Whoever makes a flush due does it; others only where it does not come.
+    fn wake_maintainer(&self, base: &Head, written: &Head) {
+        let layout = &self.shared.layout;
+        let is_due = written.is_flush_due(layout);
+        if is_due && (!base.is_flush_due(layout) || written.is_flush_due(&layout.doubled())) {
+            let _ = self.maintainer.send(Wake::Flush);
         }
-        answer(batch, outcomes)
+        let obsolete = written.segments_dropped_since(base);
+        if !obsolete.is_empty() {
+            let _ = self.maintainer.send(Wake::Obsolete(obsolete));
+        }
     }
 
     /// The base of the write was replaced, perhaps by this very write: reads the bucket and looks
@@ -269,23 +423,40 @@ impl Committer {
 
     /// The write was refused. A client that tries again by itself may have hidden an answer before
     /// that, so that the bucket is asked if that is possible.
-    async fn refused(&self, batch: &mut Vec<Pending>, attempt: Attempt, error: Error) -> Next {
+    async fn refused(
+        &self,
+        batch: &mut Vec<Pending>,
+        attempt: Attempt,
+        error: Error,
+    ) -> (Next, End) {
         let known = self.shared.refresh().await;
-        let resolved = known.map(|known| attempt.resolution(&known));
-        if let Ok(Resolved::Ended(Resolution::Applied)) = resolved {
-            return answer(batch, attempt.outcomes);
+        if let Ok(known) = known
+            && let Resolved::Ended(Resolution::Applied) = attempt.resolution(&known)
+        {
+            let end = End::in_place(&known);
+            return (answer(batch, attempt.outcomes), end);
         }
         let error = self.doubt(&attempt, error);
-        answer(batch, vec![Err(error); attempt.outcomes.len()])
+        let end = attempt.unresolved();
+        let outcomes = vec![Err(error); attempt.outcomes.len()];
+        (answer(batch, outcomes), end)
     }
 
-    fn resolved(&self, batch: &mut Vec<Pending>, attempt: Attempt, resolution: Resolution) -> Next {
+    fn resolved(
+        &self,
+        batch: &mut Vec<Pending>,
+        attempt: Attempt,
+        resolution: Resolution,
+    ) -> (Next, End) {
         let count = attempt.outcomes.len();
         match resolution {
-            Resolution::Applied => answer(batch, attempt.outcomes),
+            Resolution::Applied => {
+                let end = End::in_place(&self.shared.known());
+                (answer(batch, attempt.outcomes), end)
+            }
             Resolution::NotApplied => {
                 requeue(&batch[..count]);
-                Next::AfterConflict
+                (Next::AfterConflict, End::NotApplied)
             }
             Resolution::Unknowable => {
                 let reason = "the bucket has moved on too far since the write".to_owned();
@@ -295,7 +466,7 @@ impl Committer {
                     reason,
                     source: None,
                 };
-                answer(batch, vec![Err(error); count])
+                (answer(batch, vec![Err(error); count]), End::Unknown)
             }
         }
     }
@@ -320,6 +491,22 @@ impl Committer {
             object: self.shared.api.describe(),
             reason,
         }
+    }
+}
+
+/// How an attempt ended, for the edit that went along.
+enum End {
+    InPlace(Arc<Present>),
+    NotApplied,
+    Unknown,
+}
+
+impl End {
+    fn in_place(known: &Known) -> Self {
+        known
+            .present()
+            .cloned()
+            .map_or(Self::Unknown, Self::InPlace)
     }
 }
 
@@ -357,7 +544,16 @@ impl Attempt {
     }
 
     fn base_revision(&self) -> Revision {
-        self.base.head.snapshot().revision()
+        self.base.head.revision()
+    }
+
+    /// The end of an attempt that is not followed any further.
+    fn unresolved(&self) -> End {
+        if self.in_doubt {
+            End::Unknown
+        } else {
+            End::NotApplied
+        }
     }
 }
 

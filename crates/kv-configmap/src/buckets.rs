@@ -6,14 +6,20 @@ use std::time::Duration;
 use kv_core::backend::ForwardClock;
 use kv_core::{Clock, OpenMode, Result, SystemClock};
 
-use crate::api::HeadApi;
+use crate::api::BucketApi;
+use crate::budget::{Rate, WriteBudget};
+use crate::engine::Layout;
 use crate::handle::Handle;
 use crate::name;
 use crate::resource::Resource;
+use crate::shared::Shared;
 use crate::store::ConfigMapStore;
 
 /// How long a call waits for the API server before it gives up.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// The most that [`Buckets::with_bucket_bytes`] can set.
+const MOST_BUCKET_BYTES: u64 = 1 << 30;
+
 const LONGEST_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The buckets of one namespace, in ConfigMaps or in Secrets.
@@ -43,6 +49,8 @@ pub struct Buckets {
     namespace: String,
     deadline: Duration,
     clock: Arc<dyn Clock>,
+    layout: Layout,
+    budget: Arc<WriteBudget>,
     open: Arc<Mutex<HashMap<String, Weak<Handle>>>>,
 }
 
@@ -67,6 +75,8 @@ impl Buckets {
             namespace: namespace.to_owned(),
             deadline: DEADLINE,
             clock: Arc::new(SystemClock),
+            layout: Layout::SEGMENTED,
+            budget: Arc::new(WriteBudget::new(Some(Rate::DEFAULT))),
             open: Arc::default(),
         }
     }
@@ -89,6 +99,66 @@ impl Buckets {
     pub fn with_clock(self, clock: impl Clock + 'static) -> Self {
         Self {
             clock: Arc::new(clock),
+            open: Arc::default(),
+            ..self
+        }
+    }
+
+    /// Keeps each bucket in one object: at most 1,036,288 bytes after compression, and a role that
+    /// names that object is enough. A bucket that has segments already does not open.
+    #[must_use]
+    pub fn in_single_objects(self) -> Self {
+        self.with_layout(Layout::SINGLE_OBJECT)
+    }
+
+    /// Sets how much a bucket may hold, in bytes after compression: 64 MiB unless it is set, at
+    /// most 1 GiB. All of it is kept in memory.
+    #[must_use]
+    pub fn with_bucket_bytes(self, bytes: u64) -> Self {
+        let bucket_bytes = bytes.min(MOST_BUCKET_BYTES);
+        let layout = Layout {
+            bucket_bytes,
+            ..self.layout
+        };
+        self.with_layout(layout)
+    }
+
+    /// Sets how many bytes of objects are written to the cluster: 256 KiB a second over time, and
+    /// 4 MiB at once, unless it is set. Writes wait while that is used up, and share more
+    /// transactions each; none fails for it.
+    #[must_use]
+    pub fn with_write_budget(self, bytes_per_second: u64, burst_bytes: u64) -> Self {
+        self.with_budget(Some(Rate {
+            bytes_per_second,
+            burst_bytes,
+        }))
+    }
+
+    /// Writes as fast as the API server takes it.
+    #[must_use]
+    pub fn without_write_budget(self) -> Self {
+        self.with_budget(None)
+    }
+
+    /// Makes every part of a bucket so small that a few commits flush, merge and compact: for
+    /// tests of this store.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_tiny_parts(self) -> Self {
+        self.with_layout(Layout::TINY)
+    }
+
+    fn with_layout(self, layout: Layout) -> Self {
+        Self {
+            layout,
+            open: Arc::default(),
+            ..self
+        }
+    }
+
+    fn with_budget(self, rate: Option<Rate>) -> Self {
+        Self {
+            budget: Arc::new(WriteBudget::new(rate)),
             open: Arc::default(),
             ..self
         }
@@ -134,9 +204,10 @@ impl Buckets {
             .filter(|handle| !handle.is_closed());
         running.unwrap_or_else(|| {
             let (namespace, bucket) = (self.namespace.clone(), name.to_owned());
-            let api = HeadApi::new(self.client.clone(), self.resource, namespace, bucket);
+            let api = BucketApi::new(self.client.clone(), self.resource, namespace, bucket);
             let clock = ForwardClock::new(self.clock.clone());
-            let handle = Arc::new(Handle::start(api, clock, self.deadline));
+            let shared = Shared::new(api, clock, self.layout, self.budget.clone());
+            let handle = Arc::new(Handle::start(shared, self.deadline));
             open.insert(name.to_owned(), Arc::downgrade(&handle));
             handle
         })

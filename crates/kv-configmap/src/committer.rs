@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -6,9 +6,13 @@ use kv_core::backend::Backoff;
 use kv_core::{Commit, Operation, Result, Transaction};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::attempt::Next;
+use crate::engine::{BucketId, Edit, SegmentId};
+use crate::known::Present;
+use crate::maintainer::Wake;
 use crate::shared::Shared;
 use crate::waiting::Waiting;
 
@@ -40,6 +44,31 @@ const BATCH_BYTES: usize = 1024 * 1024;
 /// to whoever does not wait.
 const LONGEST_AFTER_CONFLICT: Duration = Duration::from_millis(32);
 
+/// How long an edit waits for a commit to ride on.
+const EDIT_WAITS: Duration = Duration::from_millis(50);
+
+/// How often an edit is tried as a write of its own.
+const EDIT_ATTEMPTS: u32 = 8;
+
+/// An edit that waits to be put in place.
+pub(crate) struct Handed {
+    pub(crate) bucket: BucketId,
+    pub(crate) edit: Edit,
+    pub(crate) done: oneshot::Sender<Fate>,
+}
+
+/// What became of an edit.
+#[derive(Debug)]
+pub(crate) enum Fate {
+    /// It is in this head.
+    InPlace(Arc<Present>),
+    /// It does not fit the bucket any more: it is not in the present head, which names these
+    /// segments, nor in a later one.
+    Outdated { named: BTreeSet<SegmentId> },
+    /// Nobody can tell.
+    Unknown,
+}
+
 /// The one task that writes a bucket for this process: it takes all transactions that wait and
 /// commits them together. It is a task of its own, so that a caller who stops waiting does not
 /// stop a write.
@@ -49,16 +78,33 @@ pub(crate) struct Committer {
     pub(crate) writer: u64,
     /// Counts its batches. Every write that differs from the one before gets a new number.
     pub(crate) counter: u64,
+    /// Decide about one transaction at a time: a larger group met a refusal of one of them.
+    pub(crate) one_by_one: bool,
+    pub(crate) posted: Posted,
+    pub(crate) edit: Option<Handed>,
+    pub(crate) maintainer: mpsc::UnboundedSender<Wake>,
     queue: mpsc::Receiver<Pending>,
+    edits: mpsc::Receiver<Handed>,
     /// Taken from the queue, not yet decided about.
     backlog: VecDeque<Pending>,
     random: StdRng,
+}
+
+/// The segments of large commits that were made for the present batch.
+#[derive(Debug, Default)]
+pub(crate) struct Posted {
+    pub(crate) nonce: u64,
+    /// Segments from before a sweep may be gone.
+    pub(crate) sweep_epoch: u64,
+    pub(crate) segments: HashSet<SegmentId>,
 }
 
 impl Committer {
     pub(crate) fn new(
         shared: Arc<Shared>,
         queue: mpsc::Receiver<Pending>,
+        edits: mpsc::Receiver<Handed>,
+        maintainer: mpsc::UnboundedSender<Wake>,
         mut random: StdRng,
     ) -> Self {
         let writer = random.next_u64();
@@ -66,7 +112,12 @@ impl Committer {
             shared,
             writer,
             counter: 0,
+            one_by_one: false,
+            posted: Posted::default(),
+            edit: None,
+            maintainer,
             queue,
+            edits,
             backlog: VecDeque::new(),
             random,
         }
@@ -74,15 +125,32 @@ impl Committer {
 
     pub(crate) async fn run(mut self) {
         while self.fill_backlog().await {
-            let batch = self.take_batch();
-            self.commit(batch).await;
+            if self.backlog.is_empty() {
+                self.commit_edit().await;
+            } else {
+                let batch = self.take_batch();
+                self.commit(batch).await;
+            }
         }
     }
 
     /// Waits until there is something to do. `false`: all handles are gone.
     async fn fill_backlog(&mut self) -> bool {
         if self.backlog.is_empty() {
-            match self.queue.recv().await {
+            let first = match self.edit {
+                Some(_) => match timeout(EDIT_WAITS, self.queue.recv()).await {
+                    Ok(received) => received,
+                    Err(_) => return true,
+                },
+                None => tokio::select! {
+                    received = self.queue.recv() => received,
+                    Some(edit) = self.edits.recv() => {
+                        self.edit = Some(edit);
+                        return Box::pin(self.fill_backlog()).await;
+                    }
+                },
+            };
+            match first {
                 Some(pending) => self.backlog.push_back(pending),
                 None => return false,
             }
@@ -92,7 +160,36 @@ impl Committer {
         {
             self.backlog.push_back(pending);
         }
+        self.take_edit();
         true
+    }
+
+    fn take_edit(&mut self) {
+        if self.edit.is_none() {
+            self.edit = self.edits.try_recv().ok();
+        }
+    }
+
+    /// Writes an edit that no commit came to carry.
+    async fn commit_edit(&mut self) {
+        let mut backoff = Backoff::new(self.random.random());
+        for _ in 0..EDIT_ATTEMPTS {
+            if self.edit.is_none() {
+                return;
+            }
+            if let Next::Again { after } = self.step(&mut Vec::new(), true, &mut backoff).await {
+                tokio::time::sleep(after).await;
+            }
+        }
+        self.end_edit(|| Fate::Unknown);
+    }
+
+    /// Says what became of the edit.
+    pub(crate) fn end_edit(&mut self, fate: impl FnOnce() -> Fate) {
+        if let Some(handed) = self.edit.take() {
+            // A maintainer that is gone does not want to know.
+            let _ = handed.done.send(fate());
+        }
     }
 
     /// The transactions of one write: at least one, more up to the bounds.
@@ -117,7 +214,13 @@ impl Committer {
             Backoff::new(self.random.random()).with_longest(LONGEST_AFTER_CONFLICT);
         // Whether the known state is at least as new as every call of this batch.
         let mut fresh = false;
+        self.one_by_one = false;
+        self.posted = Posted {
+            nonce: self.random.random(),
+            ..Posted::default()
+        };
         loop {
+            self.take_edit();
             batch.retain(Waiting::is_wanted);
             if batch.is_empty() {
                 return;
@@ -125,6 +228,7 @@ impl Committer {
             match self.step(&mut batch, fresh, &mut backoff).await {
                 Next::Answered => {}
                 Next::OnFreshBase => fresh = true,
+                Next::OneByOne => self.one_by_one = true,
                 Next::AfterConflict => {
                     fresh = true;
                     self.let_others_pass(&mut contention).await;

@@ -4,7 +4,7 @@ use std::hash::Hasher;
 
 use twox_hash::XxHash3_64;
 
-use crate::engine::{CAPACITY, FORMAT, Head};
+use crate::engine::{BucketId, FORMAT, Head};
 use crate::object::Metadata;
 
 /// The label by which an object is known to be ours.
@@ -15,17 +15,35 @@ pub(crate) const MANAGER: &str = "kv-configmap";
 /// A label value holds as many characters.
 const LABEL_VALUE_BYTES: usize = 63;
 
+/// The label that tells a head from a segment.
+pub(crate) const PART: &str = "kv-configmap/part";
+
+/// The label that tells a bucket from one of the same name before or after it.
+pub(crate) const BUCKET_ID: &str = "kv-configmap/bucket-id";
+
 /// Sets our labels and annotations for a bucket with that head; those of others stay.
-pub(crate) fn describe(metadata: &mut Metadata, bucket: &str, head: &Head) {
-    metadata.set_label(MANAGED_BY, MANAGER);
-    metadata.set_label("kv-configmap/bucket", &label_value(bucket));
-    metadata.set_label("kv-configmap/part", "head");
+pub(crate) fn describe_head(metadata: &mut Metadata, bucket: &str, head: &Head, limit: u64) {
+    describe(metadata, bucket, head.id(), "head");
     let snapshot = head.snapshot();
-    let bytes = format!("{} of {CAPACITY}", head.stored_bytes());
-    metadata.set_annotation("kv-configmap/bucket", bucket);
+    let bytes = format!("{} of {limit}", head.live_bytes());
     metadata.set_annotation("kv-configmap/revision", &snapshot.revision().to_string());
     metadata.set_annotation("kv-configmap/entries", &snapshot.len().to_string());
     metadata.set_annotation("kv-configmap/bytes", &bytes);
+    metadata.set_annotation("kv-configmap/segments", &head.segments().len().to_string());
+}
+
+/// Sets our labels and annotations for a segment.
+pub(crate) fn describe_segment(metadata: &mut Metadata, bucket: &str, id: BucketId, bytes: usize) {
+    describe(metadata, bucket, id, "segment");
+    metadata.set_annotation("kv-configmap/bytes", &bytes.to_string());
+}
+
+fn describe(metadata: &mut Metadata, bucket: &str, id: BucketId, part: &str) {
+    metadata.set_label(MANAGED_BY, MANAGER);
+    metadata.set_label("kv-configmap/bucket", &label_value(bucket));
+    metadata.set_label(BUCKET_ID, &id.to_string());
+    metadata.set_label(PART, part);
+    metadata.set_annotation("kv-configmap/bucket", bucket);
     metadata.set_annotation("kv-configmap/format", &FORMAT.to_string());
     // Argo CD otherwise refreshes an application at every commit.
     metadata.set_annotation("argocd.argoproj.io/ignore-resource-updates", "true");

@@ -1,16 +1,17 @@
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use kv_core::backend::ForwardClock;
 use kv_core::{Commit, Consistency, Error, Limits, Result, Revision, Transaction};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::sync::mpsc;
-use tokio::time::{Duration, Instant, timeout_at};
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+use tokio::time::{Duration, Instant, timeout, timeout_at};
 
-use crate::api::HeadApi;
 use crate::committer::{Committer, Job, Pending};
-use crate::engine::CAPACITY;
+use crate::engine::{CAPACITY, Layout};
+use crate::follower::{Following, follow};
 use crate::known::Known;
+use crate::maintainer::Maintainer;
 use crate::reader::{self, Read};
 use crate::shared::Shared;
 use crate::waiting::{Ticket, Waiting};
@@ -18,41 +19,104 @@ use crate::waiting::{Ticket, Waiting};
 /// How many calls may wait for the committer or the reader; the next one waits to get in.
 const QUEUE: usize = 1_024;
 
-/// The largest value: one that does not compress still fits into the bucket, with its key.
-const VALUE_BYTES: usize = 1_000 * 1024;
+/// The largest value of a bucket in one object: one that does not compress still fits, with its
+/// key.
+const SINGLE_OBJECT_VALUE_BYTES: usize = 1_000 * 1024;
 
-/// The limits of a bucket in one object.
-pub(crate) const LIMITS: Limits = Limits {
-    value_bytes: VALUE_BYTES,
-    bucket_bytes: Some(CAPACITY as u64),
-    ..Limits::CONTRACT
-};
+const _: () = assert!(SINGLE_OBJECT_VALUE_BYTES + Limits::CONTRACT.key_bytes + 512 < CAPACITY);
 
-const _: () = assert!(VALUE_BYTES + Limits::CONTRACT.key_bytes + 512 < CAPACITY);
+/// What a bucket of that layout accepts.
+fn limits(layout: &Layout) -> Limits {
+    let largest = if layout.has_segments {
+        Limits::CONTRACT.value_bytes
+    } else {
+        SINGLE_OBJECT_VALUE_BYTES
+    };
+    Limits {
+        value_bytes: largest.min(layout.bucket_bytes as usize),
+        bucket_bytes: Some(layout.bucket_bytes),
+        ..Limits::CONTRACT
+    }
+}
 
-/// A bucket with its committer and its reader, which live as long as a handle does.
+/// A bucket with the tasks that serve it, which live as long as a handle does.
 pub(crate) struct Handle {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) limits: Limits,
+    pub(crate) deadline: Duration,
     commits: mpsc::Sender<Pending>,
     reads: mpsc::Sender<Read>,
-    pub(crate) deadline: Duration,
+    follower: OnceLock<Follower>,
+}
+
+/// The task that follows the bucket, and what it says of itself.
+struct Follower {
+    task: AbortHandle,
+    status: watch::Receiver<Following>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Some(follower) = self.follower.get() {
+            follower.task.abort();
+        }
+    }
 }
 
 impl Handle {
     /// Starts the tasks of a bucket on the current runtime.
-    pub(crate) fn start(api: HeadApi, clock: ForwardClock, deadline: Duration) -> Self {
-        let shared = Arc::new(Shared::new(api, clock));
+    pub(crate) fn start(shared: Shared, deadline: Duration) -> Self {
+        let shared = Arc::new(shared);
         let (commits, commit_queue) = mpsc::channel(QUEUE);
         let (reads, read_queue) = mpsc::channel(QUEUE);
+        let (wake, wakes) = mpsc::unbounded_channel();
+        let (edit, edits) = mpsc::channel(1);
         let mut random: StdRng = rand::make_rng();
         tokio::spawn(reader::serve(shared.clone(), read_queue, random.random()));
-        let random = StdRng::from_rng(&mut random);
-        tokio::spawn(Committer::new(shared.clone(), commit_queue, random).run());
+        let seed = StdRng::from_rng(&mut random);
+        tokio::spawn(Committer::new(shared.clone(), commit_queue, edits, wake, seed).run());
+        let seed = StdRng::from_rng(&mut random);
+        tokio::spawn(Maintainer::new(shared.clone(), wakes, edit, seed).run());
         Self {
+            limits: limits(&shared.layout),
             shared,
+            deadline,
             commits,
             reads,
-            deadline,
+            follower: OnceLock::new(),
+        }
+    }
+
+    /// Follows the bucket from now on.
+    fn follow(&self) -> &Follower {
+        self.follower.get_or_init(|| {
+            let (sender, status) = watch::channel(Following::NotYet);
+            let task = follow(self.shared.clone(), sender, rand::random());
+            let task = tokio::spawn(task).abort_handle();
+            Follower { task, status }
+        })
+    }
+
+    /// Waits until the bucket is followed.
+    ///
+    /// # Errors
+    ///
+    /// The failure of the server, or that it does not allow it.
+    pub(crate) async fn followed(&self) -> Result<()> {
+        let mut status = self.follow().status.clone();
+        let followed = status.wait_for(|status| !matches!(status, Following::NotYet));
+        let store = self.shared.api.describe();
+        match timeout(self.deadline, followed).await {
+            Ok(Ok(status)) => match &*status {
+                Following::Refused(error) => Err(error.clone()),
+                Following::Yes | Following::NotYet => Ok(()),
+            },
+            Ok(Err(_)) => Err(Error::Closed { store }),
+            Err(_) => Err(Error::Unavailable {
+                store,
+                reason: format!("it could not be followed within {:?}", self.deadline),
+                source: None,
+            }),
         }
     }
 
@@ -68,7 +132,10 @@ impl Handle {
             Consistency::Linearizable => self.fresh().await,
             Consistency::AtLeast(revision) if known.has_reached(revision) => Ok(known),
             Consistency::AtLeast(revision) => self.at_least(revision).await,
-            Consistency::Cached => Ok(known),
+            Consistency::Cached => {
+                self.follow();
+                Ok(known)
+            }
         }
     }
 
@@ -98,7 +165,7 @@ impl Handle {
     }
 
     pub(crate) async fn commit(&self, transaction: Transaction) -> Result<Commit> {
-        transaction.check(&LIMITS)?;
+        transaction.check(&self.limits)?;
         let (pending, ticket) = Waiting::new(Job::new(transaction));
         self.ask(&self.commits, pending, ticket).await
     }

@@ -4,8 +4,8 @@ use kv_core::backend::Snapshot;
 use kv_core::{Error, Result, Revision};
 
 use crate::describe::{MANAGED_BY, MANAGER};
-use crate::engine::{BucketId, Head, ResourceVersion};
-use crate::object::{Metadata, Object};
+use crate::engine::{BucketId, Encoded, Head, History, ResourceVersion, Segments};
+use crate::object::{HEAD_KEY, Metadata, Object};
 use crate::resource::Resource;
 
 /// What is known of a bucket.
@@ -45,6 +45,15 @@ impl Known {
             .unwrap_or_default()
     }
 
+    /// The last commit of the state to read from; `None`: nothing was read yet.
+    pub(crate) fn revision(&self) -> Option<Revision> {
+        match self {
+            Self::Unread => None,
+            Self::Absent => Some(Revision::ZERO),
+            Self::Present(present) => Some(present.head.revision()),
+        }
+    }
+
     /// Whether a read that must see `revision` can be answered from here.
     pub(crate) fn has_reached(&self, revision: Revision) -> bool {
         self.present().is_some_and(|present| {
@@ -72,34 +81,59 @@ impl Present {
             is_immutable: false,
         }
     }
+}
 
-    /// Reads a bucket out of an object, which must be ours and whole. `describe` names it in
-    /// errors; `known` is an earlier state, to apply only what is new.
-    pub(crate) fn read(
-        object: &Object,
-        resource: Resource,
-        describe: &str,
-        known: Option<&Self>,
-    ) -> Result<Self> {
+/// An object that was read, and the head in it, whose segments have not been looked at.
+pub(crate) struct Unassembled {
+    pub(crate) metadata: Metadata,
+    pub(crate) version: ResourceVersion,
+    pub(crate) encoded: Encoded,
+    is_immutable: bool,
+}
+
+impl Unassembled {
+    /// Reads a head out of an object, which must be ours and whole. `describe` names it in errors.
+    pub(crate) fn read(object: &Object, resource: Resource, describe: &str) -> Result<Self> {
         check_ours(&object.metadata, describe)?;
         let corrupt = |reason: String| Error::Corrupt {
             object: describe.to_owned(),
             reason,
         };
-        if let Some(key) = object.unexpected_keys(resource).first() {
+        if let Some(key) = object.unexpected_keys(resource, HEAD_KEY).first() {
             return Err(corrupt(format!(
                 "its data holds the key {key:?}, which is not ours"
             )));
         }
-        let bytes = object.head(resource);
+        let bytes = object.data(resource, HEAD_KEY);
         let bytes = bytes.ok_or_else(|| corrupt("its data holds no readable head".to_owned()))?;
-        let head = Head::decode(&bytes, known.map(|known| &known.head));
+        let encoded = Encoded::read(&bytes);
         Ok(Self {
             metadata: object.metadata.clone(),
             version: object.metadata.resource_version()?,
-            head: head.map_err(|error| error.into_error(describe.to_owned()))?,
+            encoded: encoded.map_err(|error| error.into_error(describe.to_owned()))?,
             is_immutable: object.is_immutable(),
         })
+    }
+
+    /// The state, built on `known` where that is possible, with these segments.
+    pub(crate) fn assemble(
+        self,
+        describe: &str,
+        known: Option<&Present>,
+        segments: &Segments,
+    ) -> Result<(Present, History)> {
+        let assembled = self
+            .encoded
+            .assemble(known.map(|known| &known.head), segments);
+        let assembled = assembled.map_err(|error| error.into_error(describe.to_owned()));
+        let (head, history) = assembled?;
+        let present = Present {
+            metadata: self.metadata,
+            version: self.version,
+            head,
+            is_immutable: self.is_immutable,
+        };
+        Ok((present, history))
     }
 }
 

@@ -69,13 +69,16 @@
 mod api;
 mod attempt;
 mod buckets;
+mod budget;
 mod committer;
 mod describe;
 mod engine;
 mod failure;
+mod follower;
 mod handle;
 mod known;
 mod lifecycle;
+mod maintainer;
 mod name;
 mod object;
 mod reader;

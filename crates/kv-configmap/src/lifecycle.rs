@@ -5,8 +5,10 @@ use std::sync::Arc;
 use kv_core::backend::Backoff;
 use kv_core::{Error, OpenMode, Result};
 use tokio::time::{Instant, sleep, timeout_at};
+use tracing::debug;
 
 use crate::api::Deletion;
+use crate::describe::BUCKET_ID;
 use crate::engine::BucketId;
 use crate::failure::{Failure, FailureKind};
 use crate::handle::Handle;
@@ -45,11 +47,28 @@ impl Handle {
 
     /// Removes the bucket that is there now, whatever state it is in, if it is ours.
     pub(crate) async fn teardown(&self) -> Result<()> {
-        let find = |shared: Arc<Shared>| async move { shared.uid().await };
+        let find = |shared: Arc<Shared>| async move { shared.metadata().await };
         let found = self.until_deadline(find).await;
-        let Some(uid) = found.map_err(|failure| failure.error)? else {
+        let Some(head) = found.map_err(|failure| failure.error)? else {
             return Ok(());
         };
+        self.delete_head(head.uid().to_owned()).await?;
+        let Some(bucket) = head.label(BUCKET_ID).map(str::to_owned) else {
+            return Ok(());
+        };
+        let sweep = |shared: Arc<Shared>| {
+            let bucket = bucket.clone();
+            async move { shared.delete_segments(&bucket).await }
+        };
+        // The bucket is gone. Where we cannot remove its segments, the cluster does, for their
+        // owner is gone.
+        if let Err(failure) = self.until_deadline(sweep).await {
+            debug!(error = %failure.error, "segments are left to the garbage collector");
+        }
+        Ok(())
+    }
+
+    async fn delete_head(&self, uid: String) -> Result<()> {
         let delete = |shared: Arc<Shared>| {
             let uid = uid.clone();
             async move { shared.delete(&uid).await }

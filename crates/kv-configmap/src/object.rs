@@ -12,6 +12,8 @@ use kv_core::Result;
 
 /// The key of the data under which a head is stored.
 pub(crate) const HEAD_KEY: &str = "head";
+/// The key of the data under which a segment is stored.
+pub(crate) const SEGMENT_KEY: &str = "segment";
 
 /// The metadata of an object, whole, so that what others put there survives our writes.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -50,13 +52,28 @@ impl Metadata {
         self.set("annotations", name, value);
     }
 
+    pub(crate) fn name(&self) -> &str {
+        self.text("name")
+    }
+
+    /// Lets the cluster remove the object when its owner is gone.
+    pub(crate) fn set_owner(&mut self, resource: Resource, owner: &Self) {
+        let owner = json!([{
+            "apiVersion": "v1",
+            "kind": resource.kind(),
+            "name": owner.name(),
+            "uid": owner.uid(),
+        }]);
+        self.0.insert("ownerReferences".to_owned(), owner);
+    }
+
     /// Asks the server to forget who wrote which field: it repeats every key of the data, and a
     /// later write does not add it again.
     pub(crate) fn reset_managed_fields(&mut self) {
         self.0.insert("managedFields".to_owned(), json!([{}]));
     }
 
-    fn text(&self, field: &str) -> &str {
+    pub(crate) fn text(&self, field: &str) -> &str {
         self.0
             .get(field)
             .and_then(Value::as_str)
@@ -76,7 +93,7 @@ impl Metadata {
 type Data = BTreeMap<String, Value>;
 
 /// A ConfigMap or Secret as the server shows it.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Object {
     pub(crate) metadata: Metadata,
@@ -93,22 +110,32 @@ impl Object {
         self.immutable.unwrap_or_default()
     }
 
-    /// The keys of the data that are not ours.
-    pub(crate) fn unexpected_keys(&self, resource: Resource) -> Vec<&str> {
+    /// About how many bytes the data has.
+    pub(crate) fn bytes(&self, resource: Resource) -> usize {
+        let (data, _) = self.fields(resource);
+        let texts = data.iter().flat_map(|data| data.values());
+        texts
+            .filter_map(Value::as_str)
+            .map(|text| text.len() / 4 * 3)
+            .sum()
+    }
+
+    /// The keys of the data other than `expected`.
+    pub(crate) fn unexpected_keys(&self, resource: Resource, expected: &str) -> Vec<&str> {
         let (ours, other) = self.fields(resource);
         let ours = ours
             .iter()
             .flat_map(|data| data.keys())
-            .filter(|key| *key != HEAD_KEY);
+            .filter(|key| *key != expected);
         ours.chain(other.iter().flat_map(|data| data.keys()))
             .map(String::as_str)
             .collect()
     }
 
-    /// The bytes of the head, where they are there and are base64.
-    pub(crate) fn head(&self, resource: Resource) -> Option<Bytes> {
+    /// The bytes under a key, where they are there and are base64.
+    pub(crate) fn data(&self, resource: Resource, key: &str) -> Option<Bytes> {
         let (data, _) = self.fields(resource);
-        let text = data.as_ref()?.get(HEAD_KEY)?.as_str()?;
+        let text = data.as_ref()?.get(key)?.as_str()?;
         STANDARD.decode(text).ok().map(Bytes::from)
     }
 
@@ -122,14 +149,30 @@ impl Object {
 }
 
 /// The body of a request that writes a head.
-pub(crate) fn body(resource: Resource, metadata: &Metadata, head: &[u8]) -> Bytes {
+pub(crate) fn head_body(resource: Resource, metadata: &Metadata, head: &[u8]) -> Bytes {
+    body(resource, metadata, "", HEAD_KEY, head)
+}
+
+/// The body of a request that makes a segment.
+pub(crate) fn segment_body(resource: Resource, metadata: &Metadata, segment: &[u8]) -> Bytes {
+    body(
+        resource,
+        metadata,
+        r#""immutable":true,"#,
+        SEGMENT_KEY,
+        segment,
+    )
+}
+
+fn body(resource: Resource, metadata: &Metadata, fields: &str, key: &str, bytes: &[u8]) -> Bytes {
     let metadata = Value::Object(metadata.0.clone());
     let (kind, field) = (resource.kind(), resource.data_field());
     // Base64 needs no escaping, so that a megabyte of it need not go through a JSON writer.
     let mut body = format!(
-        r#"{{"apiVersion":"v1","kind":"{kind}","metadata":{metadata},"{field}":{{"{HEAD_KEY}":""#
+        r#"{{"apiVersion":"v1","kind":"{kind}",{fields}"metadata":{metadata},"{field}":{{"{key}":""#
     );
-    STANDARD.encode_string(head, &mut body);
+    body.reserve(bytes.len() / 3 * 4 + 8);
+    STANDARD.encode_string(bytes, &mut body);
     body.push_str("\"}}");
     Bytes::from(body)
 }
@@ -143,11 +186,14 @@ mod tests {
         let mut metadata = Metadata::named("b", "n");
         metadata.set_label("kept", "\"quoted\"");
         for resource in [Resource::ConfigMap, Resource::Secret] {
-            let bytes = body(resource, &metadata, &[0, 255, 7]);
+            let bytes = head_body(resource, &metadata, &[0, 255, 7]);
             let object: Object = serde_json::from_slice(&bytes).unwrap();
-            assert_eq!(object.head(resource).unwrap(), [0, 255, 7].as_slice());
+            assert_eq!(
+                object.data(resource, HEAD_KEY).unwrap(),
+                [0, 255, 7].as_slice()
+            );
             assert_eq!(object.metadata, metadata);
-            assert!(object.unexpected_keys(resource).is_empty());
+            assert!(object.unexpected_keys(resource, HEAD_KEY).is_empty());
         }
     }
 }

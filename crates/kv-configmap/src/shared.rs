@@ -1,14 +1,19 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kv_core::Error;
-use kv_core::backend::{Cursors, ForwardClock};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use kv_core::backend::{Cursors, ForwardClock, Replica, Snapshot};
+use kv_core::{Error, Revision};
+use tokio::time::Duration;
 
-use crate::api::{Deletion, HeadApi};
-use crate::describe::describe;
-use crate::engine::{BucketId, Head};
+use crate::api::{BucketApi, Deletion};
+use crate::budget::WriteBudget;
+use crate::describe::describe_head;
+use crate::engine::{
+    BucketId, Head, History, Layout, NewSegment, SegmentId, SegmentRef, Segments, Step,
+};
 use crate::failure::{Failure, FailureKind};
-use crate::known::{Known, Present, check_ours};
-use crate::object::{Metadata, Object, body};
+use crate::known::{Known, Present, Unassembled, check_ours};
+use crate::object::{Metadata, Object, head_body};
 
 /// Above this size of a head, reads first ask for the version alone.
 const LARGE_HEAD_BYTES: usize = 16 * 1024;
@@ -16,12 +21,29 @@ const LARGE_HEAD_BYTES: usize = 16 * 1024;
 /// Above this size, decoding and encoding leave the runtime's threads to others.
 const HEAVY_BYTES: usize = 64 * 1024;
 
+/// How often a read begins again because a segment was merged away meanwhile.
+const READS: usize = 8;
+
+/// The longest that one write waits for the budget: a part of the deadline, so that none fails.
+pub(crate) const LONGEST_BUDGET_WAIT: Duration = Duration::from_secs(5);
+
+/// How many segments are fetched, made or deleted at a time.
+const SEGMENTS_AT_ONCE: usize = 8;
+
 /// What the committer, the reader and the handles of one bucket share.
 pub(crate) struct Shared {
-    pub(crate) api: HeadApi,
-    pub(crate) clock: ForwardClock,
+    pub(crate) api: BucketApi,
+    pub(crate) clock: Arc<ForwardClock>,
     pub(crate) cursors: Cursors,
+    pub(crate) layout: Layout,
+    pub(crate) budget: Arc<WriteBudget>,
+    /// The newest known state once more, with its history, for watchers.
+    pub(crate) replica: Arc<Replica>,
     cell: Mutex<Cell>,
+    /// Held while segments are being made and put in place.
+    pub(crate) maintenance: tokio::sync::Mutex<()>,
+    /// Why the last flush or merge did not come about.
+    maintenance_failure: Mutex<Option<Error>>,
 }
 
 /// The newest known state, and a number that grows whenever it changes.
@@ -31,14 +53,82 @@ struct Cell {
     generation: u64,
 }
 
+/// A state that was read or written, and how it came to be.
+pub(crate) struct Found {
+    pub(crate) known: Known,
+    history: History,
+}
+
+impl Found {
+    fn absent() -> Self {
+        Self::unrelated(Known::Absent)
+    }
+
+    fn unrelated(known: Known) -> Self {
+        Self {
+            known,
+            history: History::Lost,
+        }
+    }
+
+    /// A state that these commits led to, after the commit `after`.
+    pub(crate) fn after(after: Revision, steps: Vec<Step>, present: Present) -> Self {
+        Self {
+            known: Known::Present(Arc::new(present)),
+            history: History::Commits { after, steps },
+        }
+    }
+}
+
+/// Why a state could not be put together.
+enum ReadError {
+    Failure(Failure),
+    /// A segment that the head names is gone; it was merged away, or is lost.
+    Gone(SegmentId),
+}
+
+impl From<Failure> for ReadError {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<Error> for ReadError {
+    fn from(error: Error) -> Self {
+        Self::Failure(Failure::new(FailureKind::Refused, error))
+    }
+}
+
 impl Shared {
-    pub(crate) fn new(api: HeadApi, clock: ForwardClock) -> Self {
+    pub(crate) fn new(
+        api: BucketApi,
+        clock: ForwardClock,
+        layout: Layout,
+        budget: Arc<WriteBudget>,
+    ) -> Self {
+        let clock = Arc::new(clock);
+        let replica = Replica::new(Snapshot::default(), clock.clone());
         Self {
             api,
             clock,
             cursors: Cursors::default(),
+            layout,
+            budget,
+            replica: Arc::new(replica),
             cell: Mutex::default(),
+            maintenance: tokio::sync::Mutex::default(),
+            maintenance_failure: Mutex::default(),
         }
+    }
+
+    pub(crate) fn maintenance_failure(&self) -> Option<Error> {
+        let failure = self.maintenance_failure.lock();
+        failure.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn note_maintenance(&self, failure: Option<Error>) {
+        let noted = self.maintenance_failure.lock();
+        *noted.unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
     pub(crate) fn known(&self) -> Known {
@@ -56,26 +146,30 @@ impl Shared {
     /// The commit that brings the first data is a write of its own, because its revision follows
     /// from the version that the new object gets: that is what keeps revisions growing when a
     /// bucket is deleted and made again. It also makes it safe to try again.
-    pub(crate) async fn create(&self, id: BucketId) -> Result<Arc<Present>, Failure> {
+    pub(crate) async fn create(&self, id: BucketId) -> Result<(), Failure> {
         let (_, generation) = self.known_at();
         let (head, bytes) = Head::create(id);
         let mut metadata = self.api.new_metadata();
-        describe(&mut metadata, self.api.bucket(), &head);
+        let limit = self.layout.bucket_bytes;
+        describe_head(&mut metadata, self.api.bucket(), &head, limit);
         let created = self
             .api
-            .create(body(self.api.resource(), &metadata, &bytes))
+            .create(head_body(self.api.resource(), &metadata, &bytes))
             .await;
         let metadata = created.map_err(|failure| self.not_created(failure))?;
         let version = metadata.resource_version();
         let version = version.map_err(|error| Failure::new(FailureKind::Refused, error))?;
-        let present = Arc::new(Present {
+        let present = Present {
             metadata,
             version,
             head,
             is_immutable: false,
-        });
-        self.publish_write(Known::Present(present.clone()), generation);
-        Ok(present)
+        };
+        self.publish_write(
+            Found::after(Revision::ZERO, Vec::new(), present),
+            generation,
+        );
+        Ok(())
     }
 
     fn not_created(&self, failure: Failure) -> Failure {
@@ -101,16 +195,16 @@ impl Shared {
         Failure::new(FailureKind::Later(None), error)
     }
 
-    /// The uid of the object that is there now, if it is ours, whatever state it is in.
-    pub(crate) async fn uid(&self) -> Result<Option<String>, Failure> {
+    /// The metadata of the object that is there now, if it is ours, whatever state it is in.
+    pub(crate) async fn metadata(&self) -> Result<Option<Metadata>, Failure> {
         let (_, generation) = self.known_at();
         let Some(metadata) = self.api.get_metadata().await? else {
-            self.publish_write(Known::Absent, generation);
+            self.publish_write(Found::absent(), generation);
             return Ok(None);
         };
         check_ours(&metadata, &self.api.describe())
             .map_err(|error| Failure::new(FailureKind::Refused, error))?;
-        Ok(Some(metadata.uid().to_owned()))
+        Ok(Some(metadata))
     }
 
     /// Deletes the object of that uid, and makes what is there afterwards the known state.
@@ -130,11 +224,47 @@ impl Shared {
             }
             Err(failure) => return Err(failure),
         }
-        if !self.publish_write(Known::Absent, generation) {
+        if !self.publish_write(Found::absent(), generation) {
             // Something was read or written meanwhile: whether before or after, only a read tells.
             self.refresh().await?;
         }
         Ok(Deletion::Done)
+    }
+
+    /// Deletes the segments of a bucket whose head is gone.
+    pub(crate) async fn delete_segments(&self, bucket: &str) -> Result<(), Failure> {
+        // What is being made is made before, or not at all.
+        let _quiet = self.maintenance.lock().await;
+        let segments = self.api.segments(bucket).await?;
+        let delete = |segment: Metadata| async move { self.api.delete_segment(&segment).await };
+        let deletions: Vec<_> = segments.into_iter().map(delete).collect();
+        stream::iter(deletions)
+            .buffer_unordered(SEGMENTS_AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    /// Makes segments, as far as there is budget.
+    pub(crate) async fn create_segments(
+        &self,
+        bucket: BucketId,
+        segments: &[NewSegment],
+        owner: &Metadata,
+    ) -> Result<(), Failure> {
+        let create = |segment: &NewSegment| {
+            let segment = segment.clone();
+            async move {
+                self.budget
+                    .spend(segment.bytes.len(), LONGEST_BUDGET_WAIT)
+                    .await;
+                self.api.create_segment(bucket, &segment, owner).await
+            }
+        };
+        let creations: Vec<_> = segments.iter().map(create).collect();
+        stream::iter(creations)
+            .buffer_unordered(SEGMENTS_AT_ONCE)
+            .try_collect()
+            .await
     }
 
     /// Reads the bucket, linearizably, and makes what was read the known state.
@@ -148,56 +278,148 @@ impl Shared {
         }
     }
 
-    async fn read(&self, known: &Known) -> Result<Known, Failure> {
+    async fn read(&self, known: &Known) -> Result<Found, Failure> {
+        let mut gone = None;
+        for _ in 0..READS {
+            let Some(object) = self.read_object(known).await? else {
+                return Ok(Found::unrelated(known.clone()));
+            };
+            let version = match &object {
+                Some(object) => object.metadata.text("resourceVersion").to_owned(),
+                None => return Ok(Found::absent()),
+            };
+            match self.assemble(object, known).await {
+                Ok(found) => return Ok(found),
+                Err(ReadError::Failure(failure)) => return Err(failure),
+                // The head is the same as before, and still names it.
+                Err(ReadError::Gone(id)) if gone == Some((version.clone(), id)) => {
+                    return Err(Failure::new(FailureKind::Refused, self.lost(id)));
+                }
+                Err(ReadError::Gone(id)) => gone = Some((version, id)),
+            }
+        }
+        let reason = "its segments are merged faster than they can be read".to_owned();
+        let (store, source) = (self.api.describe(), None);
+        let error = Error::Unavailable {
+            store,
+            reason,
+            source,
+        };
+        Err(Failure::new(FailureKind::Later(None), error))
+    }
+
+    /// Reads the head. The outer `None`: it is the known one.
+    async fn read_object(&self, known: &Known) -> Result<Option<Option<Object>>, Failure> {
         if let Known::Present(present) = known
-            && present.head.stored_bytes() > LARGE_HEAD_BYTES
+            && present.head.head_bytes() > LARGE_HEAD_BYTES
         {
             match self.api.get_metadata().await? {
-                None => return Ok(Known::Absent),
-                Some(metadata) if is_version(&metadata, present) => return Ok(known.clone()),
+                None => return Ok(Some(None)),
+                Some(metadata) if is_version(&metadata, present) => return Ok(None),
                 Some(_) => {}
             }
         }
         let Some(object) = self.api.get().await? else {
-            return Ok(Known::Absent);
+            return Ok(Some(None));
         };
         // What would be acknowledged now would be gone with the object.
         if object.metadata.is_terminating() {
             return Err(self.terminating());
         }
-        let known = known.present().cloned();
-        if known
-            .as_ref()
-            .is_some_and(|known| is_version(&object.metadata, known))
-        {
-            return Ok(known.map(Known::Present).unwrap_or_default());
-        }
-        self.decode(object, known).await
+        let known = known.present();
+        let is_known = known.is_some_and(|known| is_version(&object.metadata, known));
+        Ok((!is_known).then_some(Some(object)))
     }
 
-    async fn decode(&self, object: Object, known: Option<Arc<Present>>) -> Result<Known, Failure> {
+    /// The state of a bucket whose head was read, with the segments that are not known yet.
+    async fn assemble(&self, object: Option<Object>, known: &Known) -> Result<Found, ReadError> {
+        let Some(object) = object else {
+            return Ok(Found::absent());
+        };
+        let known = known.present().cloned();
         let (resource, describe) = (self.api.resource(), self.api.describe());
-        let bytes = known
-            .as_ref()
-            .map_or(HEAVY_BYTES + 1, |known| known.head.stored_bytes());
-        let read = move || Present::read(&object, resource, &describe, known.as_deref());
-        let present = off_runtime(bytes, read).await.and_then(|present| present);
-        let present = present.map_err(|error| Failure::new(FailureKind::Refused, error))?;
-        Ok(Known::Present(Arc::new(present)))
+        let bytes = object.bytes(resource);
+        let store = describe.clone();
+        let read = move || Unassembled::read(&object, resource, &store);
+        let unassembled = off_runtime(bytes, read).await.and_then(|read| read)?;
+        if !self.layout.has_segments && unassembled.encoded.has_segments() {
+            let what = "segments, which a bucket in a single object has not: open it without \
+                        `in_single_objects`";
+            return Err(self.unsupported(what).into());
+        }
+        let missing = unassembled
+            .encoded
+            .missing(known.as_ref().map(|known| &known.head));
+        let segments = self.fetch(&missing).await?;
+        let bytes = bytes + missing.iter().map(|one| one.bytes as usize).sum::<usize>();
+        let assemble = move || unassembled.assemble(&describe, known.as_deref(), &segments);
+        let (present, history) = off_runtime(bytes, assemble).await.and_then(|read| read)?;
+        Ok(Found {
+            known: Known::Present(Arc::new(present)),
+            history,
+        })
+    }
+
+    async fn fetch(&self, segments: &[SegmentRef]) -> Result<Segments, ReadError> {
+        let fetch = |segment: SegmentRef| async move {
+            let bytes = self.api.segment(segment.id).await?;
+            let bytes = bytes.ok_or(ReadError::Gone(segment.id))?;
+            Ok((segment.id, bytes))
+        };
+        let fetches: Vec<_> = segments.iter().map(|segment| fetch(*segment)).collect();
+        stream::iter(fetches)
+            .buffer_unordered(SEGMENTS_AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    fn unsupported(&self, what: &str) -> Error {
+        Error::Unsupported {
+            store: self.api.describe(),
+            what: what.to_owned(),
+        }
+    }
+
+    fn lost(&self, id: SegmentId) -> Error {
+        let name = self.api.segment_name(id);
+        Error::Corrupt {
+            object: self.api.describe(),
+            reason: format!("its segment {name} is missing; restore it, or tear the bucket down"),
+        }
+    }
+
+    /// Takes over what a watch tells, which comes in order. `false`: only a read tells what it
+    /// means for the known state.
+    pub(crate) async fn follow(&self, object: Object) -> bool {
+        let (known, generation) = self.known_at();
+        let told = object.metadata.resource_version();
+        let (Known::Present(present), Ok(told)) = (&known, told) else {
+            return false;
+        };
+        if object.metadata.is_terminating() {
+            return false;
+        }
+        if told <= present.version {
+            return true;
+        }
+        match self.assemble(Some(object), &known).await {
+            Ok(found) => self.publish_read(found, generation).is_some(),
+            Err(_) => false,
+        }
     }
 
     /// Takes over what was read since `generation`, unless something newer is known by now;
     /// returns the newer of the two. `None`: it cannot be told which one is newer.
-    fn publish_read(&self, read: Known, generation: u64) -> Option<Known> {
+    fn publish_read(&self, read: Found, generation: u64) -> Option<Known> {
         let mut cell = self.cell();
         // Nothing came in between, so that what was read is the newest, whatever its version: a
         // restored cluster can go back.
         let unchanged = cell.generation == generation;
-        match (&read, &cell.known) {
+        match (&read.known, &cell.known) {
             (read, known) if read.is_same(known) => {}
-            _ if unchanged => cell.put(read),
-            (Known::Present(read), Known::Present(known)) if read.version < known.version => {}
-            (Known::Present(_), Known::Present(_)) => cell.put(read),
+            _ if unchanged => cell.put(read, &self.replica),
+            (Known::Present(one), Known::Present(known)) if one.version < known.version => {}
+            (Known::Present(_), Known::Present(_)) => cell.put(read, &self.replica),
             // A bucket was made or deleted meanwhile, and a 404 has no version to compare.
             _ => return None,
         }
@@ -206,18 +428,18 @@ impl Shared {
 
     /// Takes over a state that we wrote. `generation` is from before the write was sent.
     /// `false`: something else is known since, and it cannot be told which is newer.
-    pub(crate) fn publish_write(&self, written: Known, generation: u64) -> bool {
+    pub(crate) fn publish_write(&self, written: Found, generation: u64) -> bool {
         let mut cell = self.cell();
         let unchanged = cell.generation == generation;
-        match (&written, &cell.known) {
-            (Known::Present(written), Known::Present(known)) => {
-                if written.version > known.version {
-                    cell.put(Known::Present(written.clone()));
+        match (&written.known, &cell.known) {
+            (Known::Present(one), Known::Present(known)) => {
+                if one.version > known.version {
+                    cell.put(written, &self.replica);
                 }
             }
             // A deletion that was seen since came after the write, or the write would not have
             // found its base.
-            _ if unchanged => cell.put(written),
+            _ if unchanged => cell.put(written, &self.replica),
             _ => return false,
         }
         true
@@ -230,10 +452,44 @@ impl Shared {
 }
 
 impl Cell {
-    fn put(&mut self, known: Known) {
-        self.known = known;
+    fn put(&mut self, found: Found, replica: &Replica) {
+        self.tell(&found, replica);
+        self.known = found.known;
         self.generation += 1;
     }
+
+    /// Tells watchers how the known state becomes the one that was found.
+    fn tell(&self, found: &Found, replica: &Replica) {
+        let snapshot = found.known.snapshot();
+        let is_other = match (self.known.present(), found.known.present()) {
+            (Some(known), Some(found)) => known.head.id() != found.head.id(),
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if is_other {
+            // All revisions of the bucket that is gone are below those of the next.
+            let complete_after = self.known.snapshot().revision().max(snapshot.revision());
+            return replica.reset(snapshot, complete_after);
+        }
+        match (&found.history, self.known.revision()) {
+            (History::Commits { after, steps }, None) => {
+                let records = steps.iter().map(|step| step.record.clone());
+                replica.begin(snapshot, *after, records.collect());
+            }
+            (History::Commits { after, steps }, Some(at)) if leads_on_from(at, *after, steps) => {
+                for step in steps.iter().filter(|step| step.record.revision > at) {
+                    replica.publish(step.snapshot.clone(), step.record.clone());
+                }
+            }
+            (History::Lost, Some(Revision::ZERO)) if snapshot.is_empty() => {}
+            _ => replica.skip_to(snapshot),
+        }
+    }
+}
+
+/// Whether these commits, which follow the commit `after`, are all that come after `at`.
+fn leads_on_from(at: Revision, after: Revision, steps: &[Step]) -> bool {
+    at == after || steps.iter().any(|step| step.record.revision == at)
 }
 
 fn is_version(metadata: &Metadata, present: &Present) -> bool {

@@ -2,12 +2,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::StreamExt;
 use kv_core::{
     Clock, Commit, Consistency, Entry, GetOptions, Key, KvStore, Limits, ListOptions, Listing,
-    Result, Transaction, Usage,
+    Result, Transaction, Usage, WatchOptions, WatchStore, WatchStream,
 };
 
-use crate::handle::{Handle, LIMITS};
+use crate::handle::Handle;
 
 /// A bucket in a ConfigMap or Secret, as the [`Buckets`](crate::Buckets) says from which it was
 /// opened. Clones are handles on the same bucket; see the [crate page](crate).
@@ -60,7 +61,7 @@ impl KvStore for ConfigMapStore {
     }
 
     fn limits(&self) -> Limits {
-        LIMITS
+        self.handle.limits
     }
 
     async fn usage(&self) -> Result<Usage> {
@@ -68,12 +69,29 @@ impl KvStore for ConfigMapStore {
         let snapshot = known.snapshot();
         let bytes = known
             .present()
-            .map_or(0, |present| present.head.stored_bytes());
+            .map_or(0, |present| present.head.live_bytes());
         Ok(Usage {
             entries: snapshot.len() as u64,
-            bytes: bytes as u64,
-            limit: LIMITS.bucket_bytes,
+            bytes,
+            limit: self.handle.limits.bucket_bytes,
             revision: snapshot.revision(),
         })
+    }
+}
+
+#[async_trait]
+impl WatchStore for ConfigMapStore {
+    async fn watch(&self, options: WatchOptions) -> Result<WatchStream> {
+        self.handle.followed().await?;
+        // What has been acknowledged by now is part of what the watch begins with.
+        self.handle.fresh().await?;
+        let handle = self.handle.clone();
+        let events = self.handle.shared.replica.watch(options);
+        // The stream keeps the bucket open.
+        let events = events.map(move |event| {
+            let _ = &handle;
+            event
+        });
+        Ok(events.boxed())
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn decode<M: Message + Default>(block: &Bytes) -> Result<M, DecodeErr
     if block.is_empty() {
         return Ok(M::default());
     }
-    let raw = decompress(block)?;
+    let raw = decompress(block, BLOCK_RAW_BYTES)?;
     M::decode(raw).map_err(|error| DecodeError::Content(error.to_string()))
 }
 
@@ -36,18 +36,23 @@ pub(super) fn raw_bytes(block: &[u8]) -> Result<usize, DecodeError> {
     if block.is_empty() {
         return Ok(0);
     }
+    content_size(block, BLOCK_RAW_BYTES)
+}
+
+fn content_size(block: &[u8], limit: usize) -> Result<usize, DecodeError> {
     let size = zstd_safe::get_frame_content_size(block).ok().flatten();
     let size = size.ok_or_else(|| content("a block does not tell its size"))?;
     match usize::try_from(size) {
-        Ok(size) if size <= BLOCK_RAW_BYTES => Ok(size),
+        Ok(size) if size <= limit => Ok(size),
         _ => Err(content(&format!(
-            "a block of {size} bytes, the limit is {BLOCK_RAW_BYTES}"
+            "a block of {size} bytes, the limit is {limit}"
         ))),
     }
 }
 
-fn decompress(block: &[u8]) -> Result<Bytes, DecodeError> {
-    let size = raw_bytes(block)?;
+/// Decompresses a block of at most `limit` bytes.
+pub(super) fn decompress(block: &[u8], limit: usize) -> Result<Bytes, DecodeError> {
+    let size = content_size(block, limit)?;
     let raw = zstd::bulk::decompress(block, size);
     let raw = raw.map_err(|error| content(&format!("a block does not decompress: {error}")))?;
     if raw.len() != size {
@@ -77,7 +82,7 @@ mod tests {
         .unwrap();
         let bomb = encoder.finish().unwrap();
         assert!(bomb.len() < 128 * 1024, "{}", bomb.len());
-        let error = decompress(&bomb).unwrap_err();
+        let error = decompress(&bomb, BLOCK_RAW_BYTES).unwrap_err();
         assert_eq!(
             error.to_string(),
             "a block of 1073741824 bytes, the limit is 67108864"
@@ -87,12 +92,12 @@ mod tests {
     #[test]
     fn a_block_that_lies_about_its_size_is_refused() {
         let honest = zstd::bulk::compress(&[7; 1_000], LEVEL).unwrap();
-        assert_eq!(decompress(&honest).unwrap().len(), 1_000);
-        assert!(decompress(&honest[..honest.len() - 1]).is_err());
-        assert!(decompress(b"no zstd frame").is_err());
+        assert_eq!(decompress(&honest, 1_000).unwrap().len(), 1_000);
+        assert!(decompress(&honest[..honest.len() - 1], 1_000).is_err());
+        assert!(decompress(b"no zstd frame", 1_000).is_err());
         // A stream does not know its size when it writes the frame's header.
         let mut unsized_frame = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
         std::io::Write::write_all(&mut unsized_frame, &[7; 1_000]).unwrap();
-        assert!(decompress(&unsized_frame.finish().unwrap()).is_err());
+        assert!(decompress(&unsized_frame.finish().unwrap(), 1_000).is_err());
     }
 }

@@ -1,16 +1,22 @@
 use kv_core::Error;
 
-/// Why bytes are not a head.
+use super::SegmentId;
+
+/// Why bytes are not what they should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DecodeError {
-    #[error("{bytes} bytes are too few for a head")]
+    #[error("{bytes} bytes are too few")]
     Short { bytes: usize },
-    #[error("it does not begin as a head does")]
+    #[error("it does not begin as it should")]
     Magic,
     #[error("the checksum does not fit")]
     Checksum,
     #[error("format version {found}, this program knows {known} and below")]
     NewerFormat { found: u32, known: u32 },
+    #[error("the segment {0} is missing")]
+    MissingSegment(SegmentId),
+    #[error("the segment {0}: {1}")]
+    Segment(SegmentId, String),
     #[error("{0}")]
     Content(String),
 }

@@ -3,16 +3,20 @@ use twox_hash::XxHash3_64;
 
 use super::DecodeError;
 
-const MAGIC: [u8; 4] = *b"kvhd";
+/// What an object holds, as its first bytes tell it.
+pub(super) type Magic = [u8; 4];
+
+pub(super) const HEAD: Magic = *b"kvhd";
+pub(super) const SEGMENT: Magic = *b"kvsg";
 
 /// Magic, format and checksum.
 pub(super) const HEADER_BYTES: usize = 16;
 
 /// Puts the header before `payload`. Every format version keeps this header, so that an old
 /// program can tell a newer format from damage.
-pub(super) fn seal(format: u32, payload: &[u8]) -> Bytes {
+pub(super) fn seal(magic: Magic, format: u32, payload: &[u8]) -> Bytes {
     let mut sealed = BytesMut::with_capacity(HEADER_BYTES + payload.len());
-    sealed.put_slice(&MAGIC);
+    sealed.put_slice(&magic);
     sealed.put_u32_le(format);
     sealed.put_u64_le(checksum(format, payload));
     sealed.put_slice(payload);
@@ -20,13 +24,13 @@ pub(super) fn seal(format: u32, payload: &[u8]) -> Bytes {
 }
 
 /// Checks the header and returns what follows it.
-pub(super) fn open(bytes: &Bytes, newest_format: u32) -> Result<Bytes, DecodeError> {
-    let (Some(magic), Some(format), Some(sum)) =
+pub(super) fn open(magic: Magic, bytes: &Bytes, newest_format: u32) -> Result<Bytes, DecodeError> {
+    let (Some(found), Some(format), Some(sum)) =
         (bytes.get(..4), u32_at(bytes, 4), u64_at(bytes, 8))
     else {
         return Err(DecodeError::Short { bytes: bytes.len() });
     };
-    if magic != MAGIC {
+    if found != magic {
         return Err(DecodeError::Magic);
     }
     let payload = bytes.slice(HEADER_BYTES..);
@@ -43,6 +47,11 @@ pub(super) fn open(bytes: &Bytes, newest_format: u32) -> Result<Bytes, DecodeErr
         return Err(DecodeError::Content("format version 0".to_owned()));
     }
     Ok(payload)
+}
+
+/// The hash of whole bytes, header included.
+pub(super) fn hash(bytes: &[u8]) -> u64 {
+    XxHash3_64::oneshot(bytes)
 }
 
 fn checksum(format: u32, payload: &[u8]) -> u64 {

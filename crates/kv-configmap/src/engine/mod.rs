@@ -1,22 +1,37 @@
 //! The bucket engine: bytes and decisions in, bytes and decisions out. It knows no network, no
 //! clock and no chance; whoever calls it brings these.
 
+mod assemble;
 mod block;
 mod decode;
+mod edit;
 mod envelope;
 mod head;
+mod layout;
+mod maintain;
 mod propose;
 mod proto;
+mod run;
+mod segment;
+mod state;
 mod tail;
 mod time;
 mod version;
 mod writers;
 
 #[cfg(test)]
+mod life_tests;
+#[cfg(test)]
 mod tests;
 
+pub(crate) use assemble::{Encoded, History, Segments, Step};
 pub(crate) use decode::DecodeError;
+pub(crate) use edit::Edit;
 pub(crate) use head::{BucketId, CAPACITY, FORMAT, Head};
-pub(crate) use propose::{Proposal, Write, propose};
+pub(crate) use layout::Layout;
+pub(crate) use maintain::{Job, Round, flush, merge};
+pub(crate) use propose::{Proposal, Request, Write, propose};
+pub(crate) use run::SegmentRef;
+pub(crate) use segment::{NewSegment, SegmentId};
 pub(crate) use version::ResourceVersion;
 pub(crate) use writers::{BatchId, Resolution};

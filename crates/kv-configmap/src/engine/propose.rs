@@ -1,22 +1,42 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use kv_core::backend::Evaluation;
+use kv_core::backend::Effect;
 use kv_core::{Commit, Error, Key, Result, Revision, Transaction};
 
-use super::head::{CAPACITY, Head, Room};
+use super::assemble::Step;
+use super::edit::Edit;
+use super::head::{CAPACITY, Excess, Head, Room};
+use super::layout::Layout;
+use super::run;
+use super::segment::NewSegment;
+use super::state::Item;
 use super::version::ResourceVersion;
 use super::writers::BatchId;
 
-/// How many expired entries one batch reclaims.
-const RECLAIMED_AT_ONCE: usize = 1_024;
+/// What is to become of a bucket.
+pub(crate) struct Request<'a> {
+    /// Names the bucket in errors.
+    pub(crate) store: &'a str,
+    pub(crate) layout: &'a Layout,
+    pub(crate) transactions: &'a [Arc<Transaction>],
+    pub(crate) batch: BatchId,
+    pub(crate) now: SystemTime,
+    /// Rides along, if it still fits.
+    pub(crate) edit: Option<&'a Edit>,
+    /// Keeps the names of segments for large commits from being used again. The same where the
+    /// same transactions are decided about again, so that their segments serve again.
+    pub(crate) nonce: u64,
+}
 
 /// What becomes of a bucket, if it is still as it was, by a group of transactions.
 #[derive(Debug)]
 pub(crate) struct Proposal {
     /// What to answer to each transaction once the proposal is in place: there is one outcome for
-    /// each of the first transactions. The others did not fit and have to wait.
+    /// each of the first transactions. The others did not fit and have to wait; all of them, where
+    /// there is no outcome: until the tail has been flushed.
     pub(crate) outcomes: Vec<Result<Commit>>,
     /// What to write; `None`: the outcomes are verdicts that change nothing.
     pub(crate) write: Option<Write>,
@@ -28,62 +48,77 @@ pub(crate) struct Write {
     pub(crate) head: Head,
     pub(crate) bytes: Bytes,
     pub(crate) batch: BatchId,
+    /// The commits, in order.
+    pub(crate) steps: Vec<Step>,
+    /// What has to be there before the head names it.
+    pub(crate) segments: Vec<NewSegment>,
+    pub(crate) has_edit: bool,
 }
 
-/// Decides about `transactions`, in order, on the head `base` that was read at `version`: each
+/// Decides about transactions, in order, on the head `base` that was read at `version`: each
 /// gets its own outcome, and those that change something become commits of one write.
-///
-/// `store` names the bucket in errors.
 pub(crate) fn propose(
-    store: &str,
     base: &Head,
     version: ResourceVersion,
-    transactions: &[Arc<Transaction>],
-    batch: BatchId,
-    now: SystemTime,
+    request: &Request<'_>,
 ) -> Result<Proposal> {
-    let mut count = transactions.len();
+    let mut count = request.transactions.len();
     loop {
-        let draft = Draft::evaluate(base, version, &transactions[..count], now)?;
-        match draft.finish(base, batch) {
+        let draft = Draft::evaluate(base, version, request, count)?;
+        match draft.finish(base, request) {
             Ok(proposal) => return Ok(proposal),
             // Fewer may fit; the others are decided about afterwards, one by one in the end.
             Err(_) if count > 1 => count /= 2,
-            Err(excess) => return Ok(excess.refuse(store, base)),
+            Err((Excess::Head, _)) if can_flush(base, request.layout) => {
+                return Ok(Proposal {
+                    outcomes: Vec::new(),
+                    write: None,
+                });
+            }
+            Err((excess, head)) => return Ok(refuse(excess, &head, base, request)),
         }
     }
+}
+
+/// Whether a flush makes room in the head.
+fn can_flush(base: &Head, layout: &Layout) -> bool {
+    layout.has_segments && base.head_bytes() > layout.tail_bytes + layout.base_bytes
 }
 
 /// The state after a group of transactions, not yet encoded.
 struct Draft {
     head: Head,
     outcomes: Vec<Result<Commit>>,
-    commits: usize,
+    steps: Vec<Step>,
+    segments: Vec<NewSegment>,
+    has_edit: bool,
 }
-
-/// The head would be too large: this is how many bytes the data would grow by.
-struct Excess(usize);
 
 impl Draft {
     fn evaluate(
         base: &Head,
         version: ResourceVersion,
-        transactions: &[Arc<Transaction>],
-        now: SystemTime,
+        request: &Request<'_>,
+        count: usize,
     ) -> Result<Self> {
-        let mut next = version.next_revision(base.snapshot().revision())?;
+        let mut next = version.next_revision(base.revision())?;
+        let mut head = base.clone();
+        let has_edit = request.edit.is_some_and(|edit| head.apply(edit));
         let mut draft = Self {
-            head: base.clone(),
+            head,
             outcomes: Vec::new(),
-            commits: 0,
+            steps: Vec::new(),
+            segments: Vec::new(),
+            has_edit,
         };
-        for transaction in transactions {
-            let outcome = match draft.head.snapshot().evaluate(transaction, now) {
+        for transaction in &request.transactions[..count] {
+            let outcome = match draft.head.snapshot().evaluate(transaction, request.now) {
                 Ok(evaluation) if evaluation.effects.is_empty() => {
-                    Ok(evaluation.into_commit(draft.head.snapshot().revision()))
+                    Ok(evaluation.into_commit(draft.head.revision()))
                 }
                 Ok(evaluation) => {
-                    let commit = draft.append(next, evaluation, now);
+                    draft.append(next, &evaluation.effects, request);
+                    let commit = evaluation.into_commit(next);
                     next = Revision::new(next.get() + 1);
                     Ok(commit)
                 }
@@ -94,73 +129,115 @@ impl Draft {
         Ok(draft)
     }
 
-    fn append(&mut self, revision: Revision, evaluation: Evaluation, now: SystemTime) -> Commit {
+    fn append(&mut self, revision: Revision, effects: &[Effect], request: &Request<'_>) {
+        let layout = request.layout;
+        let bytes: usize = effects.iter().map(effect_bytes).sum();
+        let too_much = self.head.live_raw_bytes() + bytes as u64 > layout.raw_bytes();
         // The first commit of a batch reclaims for all of them.
-        let most = if self.commits == 0 {
-            RECLAIMED_AT_ONCE
-        } else {
-            0
-        };
-        let reclaimed: Vec<Key> = self
-            .head
-            .snapshot_mut()
-            .reclaim(now, most)
-            .into_iter()
-            .map(|(_, key)| key)
-            .collect();
-        self.head.append(revision, &evaluation.effects, &reclaimed);
-        self.commits += 1;
-        evaluation.into_commit(revision)
+        let reclaimed = self.head.expired(request.now, self.steps.is_empty());
+        // What is too much is refused before it is encoded.
+        if !layout.has_segments || bytes <= layout.inline_commit_bytes || too_much {
+            self.steps
+                .push(self.head.append(revision, effects, &reclaimed));
+            return;
+        }
+        let nonce = request.nonce.wrapping_add(self.steps.len() as u64);
+        let items = items_of(revision, effects, &reclaimed);
+        let (bucket, limit) = (self.head.id(), layout.segment_bytes);
+        if let Some((run, segments)) = run::write_commit(bucket, nonce, limit, revision, &items) {
+            self.segments.extend(segments);
+            self.steps
+                .push(self.head.append_run(effects, &reclaimed, run));
+        }
     }
 
-    fn finish(self, base: &Head, batch: BatchId) -> Result<Proposal, Excess> {
+    fn finish(self, base: &Head, request: &Request<'_>) -> Result<Proposal, (Excess, Box<Head>)> {
         let Self {
             mut head,
             outcomes,
-            commits,
+            steps,
+            segments,
+            has_edit,
         } = self;
-        if commits == 0 {
+        if steps.is_empty() && !has_edit {
             return Ok(Proposal {
                 outcomes,
                 write: None,
             });
         }
-        head.record(batch);
-        let shrinks = head.snapshot().bytes() < base.snapshot().bytes();
-        let room = if shrinks {
-            Room::ForShrinking
-        } else {
+        head.record(request.batch);
+        let grows = head.snapshot().bytes() >= base.snapshot().bytes() && !steps.is_empty();
+        let room = if grows {
             Room::ForGrowth
+        } else {
+            Room::ForShrinking
         };
-        match head.encode(room) {
-            Some(bytes) => Ok(Proposal {
+        match head.encode(request.layout, room, base.revision()) {
+            Ok(bytes) => Ok(Proposal {
                 outcomes,
-                write: Some(Write { head, bytes, batch }),
+                write: Some(Write {
+                    head,
+                    bytes,
+                    batch: request.batch,
+                    steps,
+                    segments,
+                    has_edit,
+                }),
             }),
-            None => Err(Excess(
-                head.stored_bytes().saturating_sub(base.stored_bytes()),
-            )),
+            Err(excess) => Err((excess, Box::new(head))),
         }
     }
 }
 
-impl Excess {
-    fn refuse(self, store: &str, base: &Head) -> Proposal {
-        let full = Error::BucketFull {
-            store: store.to_owned(),
-            needed: self.0 as u64,
-            available: CAPACITY.saturating_sub(base.stored_bytes()) as u64,
+/// What a commit leaves, in the order of the keys.
+fn items_of(revision: Revision, effects: &[Effect], reclaimed: &[Key]) -> Vec<Item> {
+    let reclaimed = reclaimed
+        .iter()
+        .map(|key| Item::Tombstone(key.clone(), revision));
+    let mut items: BTreeMap<Key, Item> = reclaimed.map(|item| (item.key().clone(), item)).collect();
+    for effect in effects {
+        items.insert(effect.key.clone(), Item::of(effect, revision));
+    }
+    items.into_values().collect()
+}
+
+fn effect_bytes(effect: &Effect) -> usize {
+    let value = effect
+        .stored
+        .as_ref()
+        .map_or(0, |stored| stored.value.len());
+    effect.key.as_str().len() + value
+}
+
+/// The refusal of one transaction, which does not fit into what `base` leaves free.
+fn refuse(excess: Excess, head: &Head, base: &Head, request: &Request<'_>) -> Proposal {
+    let layout = request.layout;
+    let raw = layout.raw_bytes();
+    let (used, wanted, limit) = if head.live_raw_bytes() > raw {
+        (base.live_raw_bytes(), head.live_raw_bytes(), raw)
+    } else {
+        let limit = match excess {
+            Excess::Head => layout.bucket_bytes.min(CAPACITY as u64),
+            Excess::Bucket => layout.bucket_bytes,
         };
-        Proposal {
-            outcomes: vec![Err(full)],
-            write: None,
-        }
+        (base.live_bytes(), head.live_bytes(), limit)
+    };
+    let available = limit.saturating_sub(used);
+    let full = Error::BucketFull {
+        store: request.store.to_owned(),
+        needed: wanted.saturating_sub(used).max(available + 1),
+        available,
+    };
+    Proposal {
+        outcomes: vec![Err(full)],
+        write: None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::tests::decode;
     use crate::engine::{BucketId, Resolution};
     use std::time::{Duration, UNIX_EPOCH};
 
@@ -194,15 +271,26 @@ mod tests {
     }
 
     fn on(base: &Head, number: u64, transactions: &[Transaction]) -> Proposal {
-        propose(
-            "a test",
-            base,
-            version(number),
-            &arcs(transactions),
-            BATCH,
-            at(0),
-        )
-        .unwrap()
+        propose_as(base, number, transactions, BATCH, at(0))
+    }
+
+    fn propose_as(
+        base: &Head,
+        number: u64,
+        transactions: &[Transaction],
+        batch: BatchId,
+        now: SystemTime,
+    ) -> Proposal {
+        let request = Request {
+            store: "a test",
+            layout: &Layout::SINGLE_OBJECT,
+            transactions: &arcs(transactions),
+            batch,
+            now,
+            edit: None,
+            nonce: 0,
+        };
+        propose(base, version(number), &request).unwrap()
     }
 
     fn noise(bytes: usize) -> Bytes {
@@ -232,7 +320,7 @@ mod tests {
             .collect();
         assert_eq!(revisions, [Some(first), None, Some(first), Some(second)]);
         let write = proposal.write.unwrap();
-        let head = Head::decode(&write.bytes, None).unwrap();
+        let head = decode(&write.bytes, None).unwrap();
         assert_eq!(head.snapshot().revision(), second);
         assert_eq!(head.resolve(BATCH, Revision::ZERO), Resolution::Applied);
         assert_eq!(head.snapshot().get(&key("a"), at(0)).unwrap().value, "1");
@@ -281,9 +369,8 @@ mod tests {
                 counter: u64::MAX,
             };
             let transactions = [put("b", writer.to_string())];
-            let number = version((1 << 47) + writer);
-            let proposal =
-                propose("a test", &head, number, &arcs(&transactions), batch, at(0)).unwrap();
+            let number = (1 << 47) + writer;
+            let proposal = propose_as(&head, number, &transactions, batch, at(0));
             let write = proposal.write.unwrap();
             largest = largest.max(write.bytes.len());
             head = write.head;
@@ -335,16 +422,8 @@ mod tests {
     fn the_first_commit_reclaims_what_has_expired() {
         let session = Transaction::new().put_expiring(key("s"), "x", Duration::from_secs(10));
         let head = on(&new_head(), 5, &[session]).write.unwrap().head;
-        let proposal = propose(
-            "a test",
-            &head,
-            version(6),
-            &arcs(&[put("a", "1")]),
-            BATCH,
-            at(10),
-        )
-        .unwrap();
-        let head = Head::decode(&proposal.write.unwrap().bytes, Some(&head)).unwrap();
+        let proposal = propose_as(&head, 6, &[put("a", "1")], BATCH, at(10));
+        let head = decode(&proposal.write.unwrap().bytes, Some(&head)).unwrap();
         assert_eq!(head.snapshot().len(), 1);
     }
 }

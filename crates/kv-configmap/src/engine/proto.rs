@@ -19,6 +19,40 @@ pub(super) struct Head {
     pub(super) writers: Vec<Writer>,
     #[prost(uint64, tag = "7")]
     pub(super) writers_complete_after: u64,
+    #[prost(message, repeated, tag = "8")]
+    pub(super) runs: Vec<Run>,
+    #[prost(uint64, tag = "9")]
+    pub(super) sweep_epoch: u64,
+    #[prost(uint64, tag = "10")]
+    pub(super) tombstones_dropped_through: u64,
+    #[prost(uint64, repeated, tag = "11")]
+    pub(super) recent_revisions: Vec<u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Run {
+    #[prost(uint64, tag = "1")]
+    pub(super) revision: u64,
+    #[prost(uint64, tag = "2")]
+    pub(super) written_after: u64,
+    #[prost(uint64, tag = "3")]
+    pub(super) raw_bytes: u64,
+    #[prost(fixed64, repeated, tag = "4")]
+    pub(super) segments: Vec<u64>,
+    #[prost(uint32, repeated, tag = "5")]
+    pub(super) segment_bytes: Vec<u32>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Segment {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(super) bucket_id: Bytes,
+    #[prost(fixed64, tag = "2")]
+    pub(super) nonce: u64,
+    #[prost(uint32, tag = "3")]
+    pub(super) number: u32,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub(super) frame: Bytes,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
@@ -47,6 +81,8 @@ pub(super) struct Entry {
     pub(super) revision: u64,
     #[prost(uint64, optional, tag = "4")]
     pub(super) expires_at_ms: Option<u64>,
+    #[prost(bool, tag = "5")]
+    pub(super) removed: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -61,6 +97,8 @@ pub(super) struct Commit {
     pub(super) revision: u64,
     #[prost(message, repeated, tag = "2")]
     pub(super) changes: Vec<Change>,
+    #[prost(message, optional, tag = "3")]
+    pub(super) run: Option<Run>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -95,6 +133,29 @@ mod tests {
                 revision: 5,
             }],
             writers_complete_after: 6,
+            runs: vec![run()],
+            sweep_epoch: 7,
+            tombstones_dropped_through: 8,
+            recent_revisions: vec![9, 10],
+        }
+    }
+
+    fn run() -> Run {
+        Run {
+            revision: 1,
+            written_after: 2,
+            raw_bytes: 3,
+            segments: vec![4, 5],
+            segment_bytes: vec![6, 7],
+        }
+    }
+
+    fn segment() -> Segment {
+        Segment {
+            bucket_id: Bytes::from_static(b"0123456789abcdef"),
+            nonce: 1,
+            number: 2,
+            frame: Bytes::from_static(b"frame"),
         }
     }
 
@@ -105,6 +166,7 @@ mod tests {
             value,
             revision: 1,
             expires_at_ms: Some(2),
+            removed: true,
         };
         Entries {
             entries: vec![entry],
@@ -123,6 +185,7 @@ mod tests {
             commits: vec![Commit {
                 revision: 1,
                 changes: vec![change],
+                run: Some(run()),
             }],
         }
     }
@@ -160,6 +223,8 @@ mod tests {
         hold_together(&pool, "Commits", &commits());
         hold_together(&pool, "Commit", &commits().commits[0]);
         hold_together(&pool, "Change", &commits().commits[0].changes[0]);
-        assert_eq!(pool.all_messages().count(), 7);
+        hold_together(&pool, "Run", &run());
+        hold_together(&pool, "Segment", &segment());
+        assert_eq!(pool.all_messages().count(), 9);
     }
 }

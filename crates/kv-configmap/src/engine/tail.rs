@@ -1,17 +1,42 @@
+use std::collections::BTreeSet;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use kv_core::backend::{Effect, Stored};
 use kv_core::{Key, Revision};
 use prost::Message;
 
 use super::proto;
+use super::run::Run;
 use super::time::{from_millis, to_millis};
 use super::{DecodeError, block};
 
-/// The commits since the base, oldest first, each encoded once and for all.
+/// How much of what was folded or flushed stays in the tail, before compression, for those who
+/// follow the bucket and are a few commits behind.
+const OVERLAP_BYTES: usize = 2 * 1024;
+
+/// The last commits, oldest first, each encoded once and for all.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tail {
-    commits: Vec<(Revision, Bytes)>,
+    commits: Vec<Logged>,
     raw_bytes: usize,
+}
+
+/// A commit as the tail holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Logged {
+    pub(super) revision: Revision,
+    encoded: Bytes,
+    /// Where its changes are, if they are too large for the tail.
+    pub(super) run: Option<Run>,
+}
+
+/// What a commit of the tail did.
+#[derive(Clone, Debug)]
+pub(super) struct Decoded {
+    pub(super) revision: Revision,
+    pub(super) effects: Vec<Effect>,
+    pub(super) reclaimed: Vec<Key>,
+    pub(super) run: Option<Run>,
 }
 
 impl Tail {
@@ -22,73 +47,151 @@ impl Tail {
         effects: &[Effect],
         reclaimed: impl IntoIterator<Item = &'a Key>,
     ) {
-        let reclaimed = reclaimed.into_iter().map(|key| proto::Change {
-            key: key.as_str().to_owned(),
-            reclaimed: true,
-            ..proto::Change::default()
-        });
+        let reclaimed = reclaimed.into_iter().map(to_reclaimed);
         let changes = reclaimed.chain(effects.iter().map(to_change)).collect();
-        self.push_encoded(proto::Commit {
+        let commit = proto::Commit {
             revision: revision.get(),
             changes,
-        });
+            run: None,
+        };
+        self.push_encoded(commit, None);
     }
 
-    fn push_encoded(&mut self, commit: proto::Commit) {
+    /// Adds a commit whose changes, and what it reclaimed, are in a run of its own.
+    pub(super) fn push_run(&mut self, run: Run, reclaimed: &[Key]) {
+        let commit = proto::Commit {
+            revision: run.revision.get(),
+            changes: reclaimed.iter().map(to_reclaimed).collect(),
+            run: Some(run.to_proto()),
+        };
+        self.push_encoded(commit, Some(run));
+    }
+
+    fn push_encoded(&mut self, commit: proto::Commit, run: Option<Run>) {
         let revision = Revision::new(commit.revision);
         // A message with one element: put one after the other, such messages are one message
         // with all elements.
-        let encoded = Bytes::from(
-            proto::Commits {
-                commits: vec![commit],
-            }
-            .encode_to_vec(),
-        );
+        let commits = vec![commit];
+        let encoded = Bytes::from(proto::Commits { commits }.encode_to_vec());
         self.raw_bytes += encoded.len();
-        self.commits.push((revision, encoded));
+        self.commits.push(Logged {
+            revision,
+            encoded,
+            run,
+        });
+    }
+
+    pub(super) fn commits(&self) -> &[Logged] {
+        &self.commits
     }
 
     pub(super) fn raw_bytes(&self) -> usize {
         self.raw_bytes
     }
 
+    /// The size, before compression, of the commits after `revision`.
+    pub(super) fn raw_bytes_after(&self, revision: Revision) -> usize {
+        let after = self.after(revision);
+        after.iter().map(|commit| commit.encoded.len()).sum()
+    }
+
+    /// The commits after `revision`.
+    pub(super) fn after(&self, revision: Revision) -> &[Logged] {
+        let first = self
+            .commits
+            .partition_point(|commit| commit.revision <= revision);
+        &self.commits[first..]
+    }
+
+    pub(super) fn get(&self, revision: Revision) -> Option<&Logged> {
+        let found = self
+            .commits
+            .binary_search_by_key(&revision, |commit| commit.revision);
+        found.ok().map(|index| &self.commits[index])
+    }
+
+    /// Removes commits up to `covered`, but for the newest few. A commit in segments of its own
+    /// goes, with all before it: from now on its segments can be merged away.
+    pub(super) fn trim(&mut self, covered: Revision) -> Vec<Revision> {
+        let end = self.commits.len() - self.after(covered).len();
+        let mut kept = 0;
+        let is_kept = |commit: &&Logged| {
+            kept += commit.encoded.len();
+            commit.run.is_none() && kept <= OVERLAP_BYTES
+        };
+        let overlap = self.commits[..end].iter().rev().take_while(is_kept).count();
+        let removed: Vec<_> = self.commits.drain(..end - overlap).collect();
+        self.raw_bytes -= removed
+            .iter()
+            .map(|commit| commit.encoded.len())
+            .sum::<usize>();
+        removed.iter().map(|commit| commit.revision).collect()
+    }
+
     pub(super) fn compress(&self) -> Option<Bytes> {
         let mut raw = BytesMut::with_capacity(self.raw_bytes);
-        for (_, encoded) in &self.commits {
-            raw.put_slice(encoded);
+        for commit in &self.commits {
+            raw.put_slice(&commit.encoded);
         }
         block::compress(&raw)
     }
 
-    /// Decodes a tail whose first commit comes after `base`, and what each commit did.
-    pub(super) fn decode(stored: &Bytes, base: Revision) -> Result<(Self, Commits), DecodeError> {
-        let (mut tail, mut decoded) = (Self::default(), Commits::new());
+    /// The keys that commits after `revision` touch.
+    pub(super) fn keys_after(&self, revision: Revision) -> Result<BTreeSet<Key>, DecodeError> {
+        let mut keys = BTreeSet::new();
+        for commit in self.after(revision) {
+            let decoded = proto::Commits::decode(commit.encoded.clone());
+            let decoded = decoded.map_err(|error| DecodeError::Content(error.to_string()))?;
+            for change in decoded.commits.iter().flat_map(|commit| &commit.changes) {
+                keys.insert(to_key(&change.key)?);
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Decodes a tail, and what each commit did.
+    pub(super) fn decode(stored: &Bytes) -> Result<(Self, Vec<Decoded>), DecodeError> {
+        let (mut tail, mut decoded) = (Self::default(), Vec::<Decoded>::new());
         let proto::Commits { commits } = block::decode(stored)?;
         for commit in commits {
             let revision = Revision::new(commit.revision);
-            let after = decoded.last().map_or(base, |(last, _)| *last);
+            let after = decoded.last().map_or(Revision::ZERO, |last| last.revision);
             if revision <= after {
-                return Err(DecodeError::Content(format!(
-                    "commit {revision} follows {after}"
-                )));
+                let reason = format!("commit {revision} follows {after}");
+                return Err(DecodeError::Content(reason));
             }
-            let effects: Result<Vec<Effect>, _> = commit.changes.iter().map(to_effect).collect();
-            decoded.push((revision, effects?));
-            tail.push_encoded(commit);
+            let run = commit.run.as_ref().map(Run::from_proto).transpose()?;
+            decoded.push(to_decoded(&commit, run.clone())?);
+            tail.push_encoded(commit, run);
         }
         Ok((tail, decoded))
     }
-
-    /// How many of the commits are those of `earlier`, where it is the beginning of this tail.
-    pub(super) fn continues(&self, earlier: &Self) -> Option<usize> {
-        self.commits
-            .starts_with(&earlier.commits)
-            .then_some(earlier.commits.len())
-    }
 }
 
-/// What each commit of a tail did.
-pub(super) type Commits = Vec<(Revision, Vec<Effect>)>;
+fn to_decoded(commit: &proto::Commit, run: Option<Run>) -> Result<Decoded, DecodeError> {
+    let (mut effects, mut reclaimed) = (Vec::new(), Vec::new());
+    for change in &commit.changes {
+        if change.reclaimed {
+            reclaimed.push(to_key(&change.key)?);
+        } else {
+            effects.push(to_effect(change)?);
+        }
+    }
+    Ok(Decoded {
+        revision: Revision::new(commit.revision),
+        effects,
+        reclaimed,
+        run,
+    })
+}
+
+fn to_reclaimed(key: &Key) -> proto::Change {
+    proto::Change {
+        key: key.as_str().to_owned(),
+        reclaimed: true,
+        ..proto::Change::default()
+    }
+}
 
 fn to_change(effect: &Effect) -> proto::Change {
     let stored = effect.stored.as_ref();
@@ -100,13 +203,17 @@ fn to_change(effect: &Effect) -> proto::Change {
     }
 }
 
+fn to_key(text: &str) -> Result<Key, DecodeError> {
+    Key::new(text).map_err(|error| DecodeError::Content(error.to_string()))
+}
+
 fn to_effect(change: &proto::Change) -> Result<Effect, DecodeError> {
-    let key = Key::new(change.key.as_str());
-    let key = key.map_err(|error| DecodeError::Content(error.to_string()))?;
     let expires_at = change.expires_at_ms.map(from_millis);
-    let stored = change
-        .value
-        .clone()
-        .map(|value| Stored { value, expires_at });
-    Ok(Effect { key, stored })
+    // A copy: a slice would keep the whole decompressed tail in memory for one value.
+    let value = change.value.as_deref().map(Bytes::copy_from_slice);
+    let stored = value.map(|value| Stored { value, expires_at });
+    Ok(Effect {
+        key: to_key(&change.key)?,
+        stored,
+    })
 }

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use kv_core::{Key, ListOptions, Transaction};
 use proptest::prelude::*;
 
-use super::{BatchId, BucketId, DecodeError, Head, envelope, propose};
+use super::{
+    BatchId, BucketId, DecodeError, Encoded, Head, Layout, Request, Segments, envelope, propose,
+};
 
 fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_000)
@@ -23,14 +25,28 @@ fn after(transactions: &[Transaction]) -> (Head, Bytes) {
             writer: 1,
             counter: number as u64,
         };
-        let transactions = [Arc::new(transaction.clone())];
-        let proposal = propose("a test", &head, version, &transactions, batch, now()).unwrap();
+        let request = Request {
+            store: "a test",
+            layout: &Layout::SINGLE_OBJECT,
+            transactions: &[Arc::new(transaction.clone())],
+            batch,
+            now: now(),
+            edit: None,
+            nonce: 0,
+        };
+        let proposal = propose(&head, version, &request).unwrap();
         if let Some(write) = proposal.write {
             head = write.head;
             bytes = write.bytes;
         }
     }
     (head, bytes)
+}
+
+/// Decodes a head that has no segments.
+pub(super) fn decode(bytes: &Bytes, known: Option<&Head>) -> Result<Head, DecodeError> {
+    let assembled = Encoded::read(bytes)?.assemble(known, &Segments::new())?;
+    Ok(assembled.0)
 }
 
 fn put(key: &str, value: impl Into<Bytes>) -> Transaction {
@@ -45,12 +61,12 @@ fn every_flipped_byte_and_every_cut_is_noticed() {
             let mut damaged = bytes.to_vec();
             damaged[position] ^= 1 << bit;
             assert!(
-                Head::decode(&Bytes::from(damaged), None).is_err(),
+                decode(&Bytes::from(damaged), None).is_err(),
                 "byte {position}"
             );
         }
         assert!(
-            Head::decode(&bytes.slice(..position), None).is_err(),
+            decode(&bytes.slice(..position), None).is_err(),
             "cut at {position}"
         );
     }
@@ -59,8 +75,11 @@ fn every_flipped_byte_and_every_cut_is_noticed() {
 #[test]
 fn a_newer_format_is_told_from_damage() {
     let golden = include_bytes!("../../tests/golden/head-of-a-newer-format.bin");
-    assert_eq!(envelope::seal(u32::MAX, b"future"), golden.as_slice());
-    let found = Head::decode(&Bytes::from_static(golden), None).unwrap_err();
+    assert_eq!(
+        envelope::seal(envelope::HEAD, u32::MAX, b"future"),
+        golden.as_slice()
+    );
+    let found = decode(&Bytes::from_static(golden), None).unwrap_err();
     assert_eq!(
         found,
         DecodeError::NewerFormat {
@@ -74,7 +93,7 @@ fn a_newer_format_is_told_from_damage() {
 fn a_head_from_another_history_is_read_from_the_start() {
     let (known, _) = after(&[put("a", "1"), put("b", "2")]);
     let (other, bytes) = after(&[put("a", "1"), put("c", "3"), put("d", "4")]);
-    let decoded = Head::decode(&bytes, Some(&known)).unwrap();
+    let decoded = decode(&bytes, Some(&known)).unwrap();
     assert!(decoded.snapshot().iter().eq(other.snapshot().iter()));
 }
 
@@ -82,7 +101,7 @@ fn a_head_from_another_history_is_read_from_the_start() {
 #[test]
 fn the_first_format_stays_readable() {
     let golden = include_bytes!("../../tests/golden/head-v1.bin");
-    let head = Head::decode(&Bytes::from_static(golden), None).unwrap();
+    let head = decode(&Bytes::from_static(golden), None).unwrap();
     let entries = head.snapshot().page(&ListOptions::default(), now()).entries;
     let found: Vec<_> = entries
         .iter()
@@ -122,14 +141,14 @@ fn write_the_golden_file() {
         env!("CARGO_MANIFEST_DIR"),
         "/tests/golden/head-of-a-newer-format.bin"
     );
-    std::fs::write(file, envelope::seal(u32::MAX, b"future")).unwrap();
+    std::fs::write(file, envelope::seal(envelope::HEAD, u32::MAX, b"future")).unwrap();
 }
 
 #[test]
 fn the_present_format_is_the_golden_one() {
     let (head, _) = after(&golden_transactions());
     let golden = include_bytes!("../../tests/golden/head-v1.bin");
-    let read = Head::decode(&Bytes::from_static(golden), None).unwrap();
+    let read = decode(&Bytes::from_static(golden), None).unwrap();
     assert!(read.snapshot().iter().eq(head.snapshot().iter()));
     assert_eq!(read.id(), head.id());
 }
@@ -165,7 +184,7 @@ proptest! {
         let (known, _) = after(&transactions[..known_at.min(transactions.len())]);
         prop_assume!(!bytes.is_empty());
         for known in [None, Some(&known)] {
-            let decoded = Head::decode(&bytes, known).unwrap();
+            let decoded = decode(&bytes, known).unwrap();
             prop_assert!(decoded.snapshot().iter().eq(head.snapshot().iter()));
             prop_assert_eq!(decoded.snapshot().revision(), head.snapshot().revision());
             prop_assert_eq!(decoded.stored_bytes(), head.stored_bytes());
@@ -174,7 +193,7 @@ proptest! {
 
     #[test]
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let _ = Head::decode(&Bytes::from(bytes.clone()), None);
-        let _ = Head::decode(&envelope::seal(1, &bytes), None);
+        let _ = decode(&Bytes::from(bytes.clone()), None);
+        let _ = decode(&envelope::seal(envelope::HEAD, 1, &bytes), None);
     }
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 use tower::Service as _;
 
-use crate::{BUCKET, NAMESPACE, buckets, noise, open};
+use crate::{BUCKET, NAMESPACE, buckets, noise, open, open_single};
 
 fn key(text: &str) -> Key {
     Key::new(text).expect("a key")
@@ -388,7 +388,7 @@ async fn already_exists_is_not_said_of_a_state_that_a_late_read_brought_back() {
 #[tokio::test(start_paused = true)]
 async fn a_put_that_is_refused_makes_no_bucket() {
     let server = FakeApiServer::new();
-    let store = open(&server).await;
+    let store = open_single(&server).await;
     store.teardown().await.unwrap();
     let transaction = (0..3u64).fold(Transaction::new(), |transaction, n| {
         transaction.put(key(&n.to_string()), noise(n, 500_000))

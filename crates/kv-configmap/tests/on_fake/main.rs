@@ -6,6 +6,7 @@ mod objects;
 mod outcomes;
 mod races;
 mod requests;
+mod segments;
 mod verdicts;
 
 use kv_configmap::{Buckets, ConfigMapStore};
@@ -16,13 +17,23 @@ use serde_json::Value;
 const NAMESPACE: &str = "default";
 const BUCKET: &str = "approvals";
 
+/// Without a budget, since not every test has a paused clock.
 fn buckets(server: &FakeApiServer) -> Buckets {
-    Buckets::config_maps(server.client(), NAMESPACE)
+    Buckets::config_maps(server.client(), NAMESPACE).without_write_budget()
 }
 
 /// A handle of its own on the bucket, as another process would have it.
 async fn open(server: &FakeApiServer) -> ConfigMapStore {
     let opened = buckets(server).open(BUCKET, OpenMode::OpenOrCreate).await;
+    let store = opened.expect("the bucket opens");
+    server.reset_requests();
+    store
+}
+
+/// A handle on the bucket in one object.
+async fn open_single(server: &FakeApiServer) -> ConfigMapStore {
+    let buckets = buckets(server).in_single_objects();
+    let opened = buckets.open(BUCKET, OpenMode::OpenOrCreate).await;
     let store = opened.expect("the bucket opens");
     server.reset_requests();
     store
@@ -41,13 +52,12 @@ fn version(server: &FakeApiServer) -> String {
         .to_owned()
 }
 
-/// The verbs of the requests since the last reset.
+/// The verbs of the requests since the last reset, but for those that begin to follow the bucket.
 fn verbs(server: &FakeApiServer) -> Vec<Verb> {
-    server
-        .requests()
-        .iter()
-        .map(|request| request.verb)
-        .collect()
+    let follows = |query: &str| query.contains("fieldSelector");
+    let requests = server.requests();
+    let others = requests.iter().filter(|request| !follows(&request.query));
+    others.map(|request| request.verb).collect()
 }
 
 /// Bytes that do not compress.

@@ -7,7 +7,7 @@ use kv_core::{GetOptions, OpenMode, Outcome};
 use kv_fake_apiserver::{FakeApiServer, Fault, Kind, Verb};
 use tokio::time::sleep;
 
-use crate::{BUCKET, NAMESPACE, buckets, noise, object, open};
+use crate::{BUCKET, NAMESPACE, buckets, noise, object, open, open_single};
 
 /// Reads share requests, but only those that begin after them.
 #[tokio::test(start_paused = true)]
@@ -272,7 +272,7 @@ async fn open_without_reset(server: &FakeApiServer) -> kv_configmap::ConfigMapSt
 #[tokio::test(start_paused = true)]
 async fn one_that_does_not_fit_does_not_fail_those_that_do() {
     let server = FakeApiServer::new();
-    let store = open(&server).await;
+    let store = open_single(&server).await;
     store.put("k", "before").await.unwrap();
     server.set_latency(Duration::from_millis(5));
     let large = |n: u64| store.put(format!("large {n}"), noise(n, 500_000));

@@ -5,7 +5,7 @@ use kv_core::prelude::*;
 use kv_core::{GetOptions, OpenMode, Revision};
 use kv_fake_apiserver::{FakeApiServer, Verb};
 
-use crate::{BUCKET, buckets, noise, object, open, verbs, version};
+use crate::{BUCKET, buckets, noise, object, open, open_single, verbs, version};
 
 #[tokio::test]
 async fn an_uncontended_put_is_one_request() {
@@ -34,7 +34,7 @@ async fn a_put_asks_for_the_metadata_only() {
 #[tokio::test]
 async fn a_put_stays_one_request_while_the_bucket_grows_and_is_folded() {
     let server = FakeApiServer::new();
-    let store = open(&server).await;
+    let store = open_single(&server).await;
     for number in 0..300 {
         let value = noise(number, 500);
         server.reset_requests();
@@ -77,7 +77,7 @@ async fn a_read_at_least_at_our_own_revision_is_no_request() {
 #[tokio::test]
 async fn a_linearizable_read_is_one_request_also_of_a_large_bucket() {
     let server = FakeApiServer::new();
-    let store = open(&server).await;
+    let store = open_single(&server).await;
     store.put("small", "value").await.unwrap();
     server.reset_requests();
     store.get("small").await.unwrap();
@@ -201,7 +201,7 @@ async fn what_is_refused_for_its_size_is_refused_before_any_request() {
 #[tokio::test]
 async fn a_full_bucket_is_told_without_a_write() {
     let server = FakeApiServer::new();
-    let store = open(&server).await;
+    let store = open_single(&server).await;
     let usable = 1024 * 1024 * 95 / 100;
     store.put("most", noise(1, usable)).await.unwrap();
     let before = version(&server);

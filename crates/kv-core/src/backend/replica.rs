@@ -47,10 +47,14 @@ struct State {
     snapshot: Snapshot,
     /// Raised by every reset, which ends the history of all watchers.
     epoch: u64,
+    /// Why the last reset.
+    reset_by: Option<SnapshotReason>,
     /// The commits after the revision `complete_after`, oldest first, none missing.
     history: VecDeque<Arc<Record>>,
     history_bytes: usize,
     complete_after: Revision,
+    /// The first commit since the bucket was empty: an earlier revision is of a bucket before it.
+    first: Revision,
 }
 
 impl Replica {
@@ -80,6 +84,9 @@ impl Replica {
     /// Puts the state after one more commit in place, and tells the watchers.
     pub fn publish(&self, snapshot: Snapshot, record: Record) {
         let mut state = self.state();
+        if state.snapshot.revision() == Revision::ZERO {
+            state.first = record.revision;
+        }
         state.snapshot = snapshot;
         state.history_bytes += record.bytes();
         state.history.push_back(Arc::new(record));
@@ -94,10 +101,36 @@ impl Replica {
         self.wake();
     }
 
-    /// Puts an unrelated state in place, as after a teardown: watchers get it as a snapshot.
+    /// Puts the state after a teardown in place: watchers get it as a snapshot.
     /// Every revision given out before is below `complete_after`, every later one above.
     pub fn reset(&self, snapshot: Snapshot, complete_after: Revision) {
+        self.begin_anew(snapshot, complete_after, SnapshotReason::Teardown);
+    }
+
+    /// Puts a newer state in place without the commits that led to it: watchers get it as a
+    /// snapshot.
+    pub fn skip_to(&self, snapshot: Snapshot) {
+        let complete_after = snapshot.revision();
+        self.begin_anew(snapshot, complete_after, SnapshotReason::Lagged);
+    }
+
+    /// Puts the first state in place that was read, with the commits that led to it after
+    /// `after`, for those who resume a watch of another process.
+    pub fn begin(&self, snapshot: Snapshot, after: Revision, records: Vec<Record>) {
+        let mut before = Snapshot::default();
+        before.loaded_through(after);
+        self.begin_anew(before, after, SnapshotReason::Lagged);
+        if records.is_empty() {
+            return self.skip_to(snapshot);
+        }
+        for record in records {
+            self.publish(snapshot.clone(), record);
+        }
+    }
+
+    fn begin_anew(&self, snapshot: Snapshot, complete_after: Revision, why: SnapshotReason) {
         let mut state = self.state();
+        state.reset_by = Some(why);
         state.complete_after = complete_after;
         state.snapshot = snapshot;
         state.history.clear();
@@ -139,6 +172,11 @@ impl Replica {
 }
 
 impl State {
+    fn has_all_after(&self, revision: Revision) -> bool {
+        let is_earlier = revision != Revision::ZERO && revision < self.first;
+        self.complete_after <= revision && revision <= self.snapshot.revision() && !is_earlier
+    }
+
     fn newest(&self) -> Position {
         // An empty bucket is at revision zero also where its history begins later.
         let revision = self.snapshot.revision().max(self.complete_after);
@@ -188,9 +226,7 @@ impl Watcher {
         let (position, expired_until) = match start {
             WatchStart::Snapshot => (Position::Snapshot(SnapshotReason::Requested), UNIX_EPOCH),
             WatchStart::Now => (state.newest(), replica.clock.now()),
-            WatchStart::After(revision)
-                if revision < state.complete_after || revision > state.snapshot.revision() =>
-            {
+            WatchStart::After(revision) if !state.has_all_after(revision) => {
                 (Position::Snapshot(SnapshotReason::Compacted), UNIX_EPOCH)
             }
             WatchStart::After(revision) => (
@@ -244,7 +280,8 @@ impl Watcher {
             Position::After { epoch, revision } => (epoch, revision),
         };
         if epoch != state.epoch {
-            return Some(self.snapshot(&state, SnapshotReason::Teardown));
+            let why = state.reset_by.unwrap_or(SnapshotReason::Lagged);
+            return Some(self.snapshot(&state, why));
         }
         if revision < state.complete_after {
             return Some(self.snapshot(&state, SnapshotReason::Lagged));

@@ -60,6 +60,29 @@ impl Snapshot {
         self.entries.get(key).filter(|entry| !entry.is_expired(now))
     }
 
+    /// The entry of `key`, also one whose time has come but that is not yet reclaimed.
+    #[must_use]
+    pub fn stored(&self, key: &Key) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    /// Takes over an entry as it is, of whatever revision: for backends that put a snapshot
+    /// together from parts. [`Snapshot::loaded_through`] ends the loading.
+    pub fn load(&mut self, entry: Entry) {
+        self.remove(&entry.key);
+        self.insert(entry);
+    }
+
+    /// Takes out the entry of a key, see [`Snapshot::load`].
+    pub fn unload(&mut self, key: &Key) {
+        self.remove(key);
+    }
+
+    /// Says which commit is the last that was loaded.
+    pub fn loaded_through(&mut self, revision: Revision) {
+        self.revision = revision;
+    }
+
     /// All entries in the order of their keys, expired ones included.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()

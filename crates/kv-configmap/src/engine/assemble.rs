@@ -1,0 +1,318 @@
+//! From the bytes of a head, and of the segments that it names, to the state of the bucket.
+
+use std::collections::{BTreeSet, HashMap};
+
+use bytes::Bytes;
+use kv_core::backend::{Effect, Record, Snapshot, Stored};
+use kv_core::{Change, Entry, Revision};
+use prost::Message;
+
+use super::head::{Base, FORMAT, Head};
+use super::run::{self, RUNS, Run, SEGMENTS, SegmentRef};
+use super::segment::SegmentId;
+use super::state::{Item, State};
+use super::tail::{Decoded, Tail};
+use super::writers::Writers;
+use super::{BucketId, DecodeError, block, envelope, proto};
+
+/// A head whose segments have not been looked at.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    head: Head,
+    revision: Revision,
+    commits: Vec<Decoded>,
+}
+
+/// The bytes of segments that were fetched.
+pub(crate) type Segments = HashMap<SegmentId, Bytes>;
+
+/// How a state came to be from the one known before.
+#[derive(Debug)]
+pub(crate) enum History {
+    /// By these commits, one after the other, from the state at the commit `after`.
+    Commits { after: Revision, steps: Vec<Step> },
+    /// Unknown: commits are missing, or it is the state of another history.
+    Lost,
+}
+
+/// One commit, and the state after it.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) record: Record,
+}
+
+/// How to get to the state of a head.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Plan {
+    /// Whether the known state is where it begins.
+    keeps_known: bool,
+    /// Load what the commits after this one have left in runs and in the base.
+    load_after: Option<Revision>,
+    /// Then apply the commits of the tail after this one.
+    replay_after: Revision,
+}
+
+impl Encoded {
+    pub(crate) fn read(bytes: &Bytes) -> Result<Self, DecodeError> {
+        let payload = envelope::open(envelope::HEAD, bytes, FORMAT)?;
+        let message = proto::Head::decode(payload);
+        let message = message.map_err(|error| DecodeError::Content(error.to_string()))?;
+        let id = message.bucket_id.as_ref().try_into();
+        let id = id.map_err(|_| content("the bucket id has not 16 bytes".to_owned()))?;
+        let (tail, commits) = Tail::decode(&message.tail)?;
+        let base = Base {
+            revision: Revision::new(message.base_revision),
+            raw_bytes: block::raw_bytes(&message.base)?,
+            stored: message.base,
+        };
+        let runs: Result<Vec<Run>, _> = message.runs.iter().map(Run::from_proto).collect();
+        let head = Head {
+            id: BucketId(id),
+            state: State::default(),
+            runs: runs?,
+            base,
+            tail,
+            tail_stored_bytes: message.tail.len(),
+            writers: Writers::new(message.writers, message.writers_complete_after),
+            sweep_epoch: message.sweep_epoch,
+            tombstones_dropped_through: Revision::new(message.tombstones_dropped_through),
+            recent: message
+                .recent_revisions
+                .into_iter()
+                .map(Revision::new)
+                .collect(),
+        };
+        let revision = Revision::new(message.revision);
+        check(&head, revision)?;
+        Ok(Self {
+            head,
+            revision,
+            commits,
+        })
+    }
+
+    pub(crate) fn has_segments(&self) -> bool {
+        self.head.all_runs().next().is_some()
+    }
+
+    /// The segments that are needed to get from `known` to the state of this head.
+    pub(crate) fn missing(&self, known: Option<&Head>) -> Vec<SegmentRef> {
+        let plan = self.plan(known);
+        let manifest = self.head.runs.iter().filter(|run| {
+            let after = plan.load_after;
+            after.is_some_and(|after| run.revision > after)
+        });
+        let tail = self.commits.iter().filter_map(|commit| commit.run.as_ref());
+        let tail = tail.filter(|run| run.revision > plan.replay_after);
+        let segments = manifest.chain(tail).flat_map(|run| &run.segments);
+        segments.copied().collect()
+    }
+
+    fn plan(&self, known: Option<&Head>) -> Plan {
+        let base = self.head.base.revision;
+        let anew = Plan {
+            keeps_known: false,
+            load_after: Some(Revision::ZERO),
+            replay_after: base,
+        };
+        let Some(known) = known.filter(|known| self.follows(known)) else {
+            return anew;
+        };
+        let at = known.revision();
+        if at == base || self.head.tail.get(at).is_some() {
+            return Plan {
+                keeps_known: true,
+                load_after: None,
+                replay_after: at,
+            };
+        }
+        if self.head.recent.contains(&at) && at >= self.head.tombstones_dropped_through {
+            return Plan {
+                keeps_known: true,
+                load_after: Some(at),
+                replay_after: base,
+            };
+        }
+        anew
+    }
+
+    /// Whether this can be a later head of the same history.
+    fn follows(&self, known: &Head) -> bool {
+        let at = known.revision();
+        // The same commit, or one of the same number in the history of a restored backup.
+        let is_other = match (self.head.tail.get(at), known.tail.get(at)) {
+            (Some(one), Some(other)) => one != other,
+            _ => false,
+        };
+        known.id == self.head.id && at <= self.revision && !is_other
+    }
+
+    /// The state of this head, built on `known` where that is possible.
+    pub(crate) fn assemble(
+        mut self,
+        known: Option<&Head>,
+        segments: &Segments,
+    ) -> Result<(Head, History), DecodeError> {
+        let plan = self.plan(known);
+        if let (true, Some(known)) = (plan.keeps_known, known) {
+            self.head.state = known.state.clone();
+        }
+        if let Some(after) = plan.load_after {
+            self.load(after, segments)?;
+        }
+        let steps = self.replay(plan.replay_after, segments)?;
+        if self.head.revision() != self.revision {
+            let (is, told) = (self.head.revision(), self.revision);
+            return Err(content(format!(
+                "the last commit is {is}, the head tells {told}"
+            )));
+        }
+        self.forget_tombstones(known);
+        let history = match known {
+            Some(_) if plan.load_after.is_some() => History::Lost,
+            _ => History::Commits {
+                after: plan.replay_after,
+                steps,
+            },
+        };
+        Ok((self.head, history))
+    }
+
+    /// Loads what the commits after `after` have left in runs and in the base.
+    fn load(&mut self, after: Revision, segments: &Segments) -> Result<(), DecodeError> {
+        let find = |id: SegmentId| segments.get(&id).cloned();
+        let head = &mut self.head;
+        let newer = head.runs.iter().filter(|run| run.revision > after);
+        for run in newer {
+            for item in run::read(head.id, run, &find)? {
+                head.state.load(item);
+            }
+        }
+        for item in head.base.items()? {
+            head.state.load(item);
+        }
+        head.state.loaded_through(head.base.revision);
+        Ok(())
+    }
+
+    /// Applies the commits of the tail after `after`.
+    fn replay(&mut self, after: Revision, segments: &Segments) -> Result<Vec<Step>, DecodeError> {
+        let find = |id: SegmentId| segments.get(&id).cloned();
+        let mut steps = Vec::new();
+        let commits = std::mem::take(&mut self.commits);
+        for commit in commits.into_iter().filter(|commit| commit.revision > after) {
+            let effects = match &commit.run {
+                None => commit.effects,
+                Some(run) => {
+                    let items = run::read(self.head.id, run, &find)?.into_iter();
+                    let reclaimed: BTreeSet<_> = commit.reclaimed.iter().collect();
+                    let items = items.filter(|item| !reclaimed.contains(item.key()));
+                    items.map(to_effect).collect()
+                }
+            };
+            steps.push(
+                self.head
+                    .state
+                    .step(commit.revision, &effects, &commit.reclaimed),
+            );
+        }
+        Ok(steps)
+    }
+
+    /// Forgets the tombstones that whoever compacted the bucket has left out.
+    fn forget_tombstones(&mut self, known: Option<&Head>) {
+        let known = known.map(|known| known.tombstones_dropped_through);
+        let head = &mut self.head;
+        if known.is_none_or(|known| known < head.tombstones_dropped_through) {
+            let written: Vec<Revision> = head.all_runs().map(|run| run.written_at).collect();
+            let base = head.base.revision;
+            head.state.forget_tombstones(|removed| {
+                removed > base || written.iter().any(|written_at| *written_at < removed)
+            });
+        }
+    }
+}
+
+fn check(head: &Head, revision: Revision) -> Result<(), DecodeError> {
+    let references = head.all_runs().flat_map(|run| &run.segments);
+    let segments: Vec<_> = references.map(|segment| segment.id).collect();
+    if head.runs.len() > RUNS || segments.len() > SEGMENTS {
+        let (runs, segments) = (head.runs.len(), segments.len());
+        return Err(content(format!(
+            "it names {runs} runs and {segments} segments, too many"
+        )));
+    }
+    let distinct: BTreeSet<_> = segments.iter().collect();
+    if distinct.len() != segments.len() {
+        return Err(content("it names a segment twice".to_owned()));
+    }
+    let base = head.base.revision;
+    let is_in_order = head
+        .runs
+        .is_sorted_by(|one, other| one.revision < other.revision)
+        && head.flushed() <= base
+        && base <= revision
+        && head.runs.iter().all(|run| run.written_at <= revision);
+    if !is_in_order {
+        return Err(content("its runs are not in order".to_owned()));
+    }
+    Ok(())
+}
+
+impl State {
+    /// Applies one commit, as those who follow the bucket are told of it.
+    pub(super) fn step(
+        &mut self,
+        revision: Revision,
+        effects: &[Effect],
+        reclaimed: &[kv_core::Key],
+    ) -> Step {
+        let expiry = |key: &kv_core::Key| {
+            let entry = self.snapshot().stored(key)?;
+            Some((entry.expires_at?, key.clone()))
+        };
+        let reclaimed_at = reclaimed.iter().filter_map(expiry).collect();
+        self.apply(revision, effects, reclaimed);
+        Step {
+            snapshot: self.snapshot().clone(),
+            record: Record {
+                revision,
+                changes: effects
+                    .iter()
+                    .map(|effect| to_told(revision, effect))
+                    .collect(),
+                reclaimed: reclaimed_at,
+            },
+        }
+    }
+}
+
+fn to_told(revision: Revision, effect: &Effect) -> Change {
+    match &effect.stored {
+        Some(stored) => Change::Put(Entry {
+            key: effect.key.clone(),
+            value: stored.value.clone(),
+            revision,
+            expires_at: stored.expires_at,
+        }),
+        None => Change::Delete(effect.key.clone()),
+    }
+}
+
+fn to_effect(item: Item) -> Effect {
+    match item {
+        Item::Entry(entry) => Effect {
+            key: entry.key,
+            stored: Some(Stored {
+                value: entry.value,
+                expires_at: entry.expires_at,
+            }),
+        },
+        Item::Tombstone(key, _) => Effect { key, stored: None },
+    }
+}
+
+fn content(reason: String) -> DecodeError {
+    DecodeError::Content(reason)
+}

@@ -1,0 +1,74 @@
+use super::head::{Base, Head};
+use super::run::Run;
+use super::state::Range;
+
+/// A change of how a bucket is stored that leaves what it holds as it is. It rides on a commit,
+/// or is a write of its own.
+#[derive(Clone, Debug)]
+pub(crate) enum Edit {
+    Replace(Replacement),
+    /// Makes whoever has written segments that no head names yet write them again, so that those
+    /// that are there now can be removed.
+    RaiseSweepEpoch,
+}
+
+/// Runs in the place of others, or of what the base and the tail hold.
+#[derive(Clone, Debug)]
+pub(crate) struct Replacement {
+    pub(super) sweep_epoch: u64,
+    /// The commits that are in the runs.
+    pub(super) range: Range,
+    pub(super) replaced: Vec<Run>,
+    pub(super) by: Vec<Run>,
+}
+
+impl Head {
+    /// Applies an edit that was prepared on an earlier head. `false`: it no longer fits.
+    pub(super) fn apply(&mut self, edit: &Edit) -> bool {
+        match edit {
+            Edit::Replace(replacement) => self.replace(replacement),
+            Edit::RaiseSweepEpoch => {
+                self.sweep_epoch += 1;
+                true
+            }
+        }
+    }
+
+    fn replace(&mut self, replacement: &Replacement) -> bool {
+        let Replacement {
+            sweep_epoch,
+            range,
+            replaced,
+            by,
+        } = replacement;
+        let first = self.runs.partition_point(|run| run.revision <= range.after);
+        let end = self
+            .runs
+            .partition_point(|run| run.revision <= range.through);
+        let before = first.checked_sub(1).map(|index| self.runs[index].revision);
+        let is_flush = range.through > self.flushed();
+        let fits = *sweep_epoch == self.sweep_epoch
+            && before.unwrap_or_default() == range.after
+            && self.runs[first..end] == *replaced
+            && (!is_flush || self.can_flush(*range));
+        if !fits {
+            return false;
+        }
+        self.runs.splice(first..end, by.iter().cloned());
+        if is_flush {
+            self.cover(Base {
+                revision: range.through,
+                ..Base::default()
+            });
+        }
+        self.forget_tombstones(*range);
+        true
+    }
+
+    /// Whether a flush of `range` holds all that is in the base, and ends with a commit of ours.
+    fn can_flush(&self, range: Range) -> bool {
+        let covered = self.base.revision;
+        covered == range.through
+            || covered < range.through && self.tail.get(range.through).is_some()
+    }
+}

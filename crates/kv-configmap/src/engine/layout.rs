@@ -1,0 +1,77 @@
+use super::block::BLOCK_RAW_BYTES;
+use super::head::CAPACITY;
+
+/// How a bucket spreads over objects, and the bounds of each part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// Whether there may be segments. Without, the head holds everything.
+    pub(crate) has_segments: bool,
+    /// The tail is folded or flushed when it passes this size, compressed: up to about here the
+    /// size of an object does not show in the time of a write.
+    pub(crate) tail_bytes: usize,
+    /// The size, compressed, up to which what leaves the tail stays in the head.
+    pub(crate) base_bytes: usize,
+    /// A commit above this size, before compression, is written to segments of its own.
+    pub(crate) inline_commit_bytes: usize,
+    /// The most that one segment holds, compressed.
+    pub(crate) segment_bytes: usize,
+    /// How many runs of about one size are merged into one.
+    pub(crate) fanout: usize,
+    /// How much, before compression, one step of a compaction rewrites.
+    pub(crate) step_bytes: u64,
+    /// How much a bucket may hold, compressed.
+    pub(crate) bucket_bytes: u64,
+}
+
+/// How much a bucket may hold unless it is set.
+pub(crate) const BUCKET_BYTES: u64 = 64 * 1024 * 1024;
+
+impl Layout {
+    /// A head with segments.
+    pub(crate) const SEGMENTED: Self = Self {
+        has_segments: true,
+        tail_bytes: 8 * 1024,
+        base_bytes: 4 * 1024,
+        inline_commit_bytes: 32 * 1024,
+        segment_bytes: 512 * 1024,
+        fanout: 8,
+        step_bytes: 4 * 1024 * 1024,
+        bucket_bytes: BUCKET_BYTES,
+    };
+
+    /// One object.
+    pub(crate) const SINGLE_OBJECT: Self = Self {
+        has_segments: false,
+        base_bytes: CAPACITY,
+        bucket_bytes: CAPACITY as u64,
+        ..Self::SEGMENTED
+    };
+
+    /// Everything so small that a few commits flush, merge and compact.
+    pub(crate) const TINY: Self = Self {
+        tail_bytes: 160,
+        base_bytes: 80,
+        inline_commit_bytes: 1_024,
+        segment_bytes: 2 * 1024,
+        fanout: 2,
+        step_bytes: 4 * 1024,
+        ..Self::SEGMENTED
+    };
+
+    /// With twice the bounds of the parts that wait to be flushed.
+    pub(crate) fn doubled(&self) -> Self {
+        Self {
+            tail_bytes: self.tail_bytes * 2,
+            base_bytes: self.base_bytes * 2,
+            ..*self
+        }
+    }
+
+    /// The most that a bucket may hold before compression, all of which is kept in memory.
+    pub(crate) fn raw_bytes(&self) -> u64 {
+        if !self.has_segments {
+            return BLOCK_RAW_BYTES as u64;
+        }
+        self.bucket_bytes.max(BUCKET_BYTES).saturating_mul(4)
+    }
+}

@@ -1,0 +1,472 @@
+//! Buckets over a long life: flushed, merged and compacted, read from the start and from every
+//! earlier state, against a plain map.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use kv_core::{Key, Revision, Transaction};
+use proptest::prelude::*;
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+
+use super::edit::Edit;
+use super::{
+    BatchId, BucketId, DecodeError, Encoded, Head, History, Job, Layout, Request, Round, Segments,
+    flush, merge, propose,
+};
+
+type Model = BTreeMap<String, Vec<u8>>;
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_000)
+}
+
+fn key(text: &str) -> Key {
+    Key::new(text).unwrap()
+}
+
+/// A bucket as a cluster would hold it, with one writer.
+struct Bucket {
+    layout: Layout,
+    head: Head,
+    bytes: Bytes,
+    segments: Segments,
+    round: Round,
+    number: u64,
+    model: Model,
+}
+
+impl Bucket {
+    fn new(layout: Layout) -> Self {
+        let (head, bytes) = Head::create(BucketId([9; 16]));
+        Self {
+            layout,
+            head,
+            bytes,
+            segments: Segments::new(),
+            round: Round::default(),
+            number: 10,
+            model: Model::new(),
+        }
+    }
+
+    /// Writes a head. `false`: the bucket is full.
+    fn write(&mut self, transactions: &[Transaction], edit: Option<&Edit>) -> bool {
+        self.number += 1;
+        let transactions: Vec<_> = transactions.iter().cloned().map(Arc::new).collect();
+        let request = Request {
+            store: "a test",
+            layout: &self.layout,
+            transactions: &transactions,
+            batch: BatchId {
+                writer: 1,
+                counter: self.number,
+            },
+            now: now(),
+            edit,
+            nonce: self.number << 32,
+        };
+        let version = self.number.to_string().parse().unwrap();
+        let proposal = propose(&self.head, version, &request).unwrap();
+        let refused = proposal.outcomes.iter().any(Result::is_err);
+        if let Some(write) = proposal.write {
+            for segment in write.segments {
+                let earlier = self.segments.insert(segment.id, segment.bytes);
+                assert!(earlier.is_none(), "a name is used again");
+            }
+            let named = write.head.segments();
+            self.segments.retain(|id, _| named.contains(id));
+            (self.head, self.bytes) = (write.head, write.bytes);
+        }
+        !refused && proposal.outcomes.len() == transactions.len()
+    }
+
+    fn put(&mut self, name: &str, value: Vec<u8>) -> bool {
+        let done = self.write(&[Transaction::new().put(key(name), value.clone())], None);
+        if done {
+            self.model.insert(name.to_owned(), value);
+        }
+        done
+    }
+
+    fn delete(&mut self, name: &str) {
+        assert!(self.write(&[Transaction::new().delete(key(name))], None));
+        self.model.remove(name);
+    }
+
+    fn place(&mut self, job: Option<Job>) -> bool {
+        let Some(job) = job else {
+            return false;
+        };
+        for segment in job.segments {
+            self.segments.insert(segment.id, segment.bytes);
+        }
+        assert!(self.write(&[], Some(&job.edit)));
+        true
+    }
+
+    fn flush(&mut self) -> bool {
+        self.place(flush(&self.head, &self.layout, self.number << 16))
+    }
+
+    fn merge(&mut self) -> bool {
+        let mut round = self.round;
+        let job = merge(&self.head, &self.layout, self.number << 16, &mut round);
+        self.round = round;
+        self.place(job)
+    }
+
+    /// As the maintainer does.
+    fn maintain(&mut self) {
+        if self.head.is_flush_due(&self.layout) && self.flush() {
+            while self.merge() {}
+        }
+    }
+
+    fn read(&self, known: Option<&Head>) -> Result<(Head, History), DecodeError> {
+        let encoded = Encoded::read(&self.bytes)?;
+        // Only what is asked for is there.
+        let missing = encoded.missing(known);
+        let fetched = missing
+            .iter()
+            .map(|one| (one.id, self.segments[&one.id].clone()));
+        encoded.assemble(known, &fetched.collect())
+    }
+
+    fn check(&self, known: Option<&Head>) {
+        let (head, history) = self.read(known).unwrap();
+        let entries = head.snapshot().iter();
+        let found: Model = entries
+            .map(|entry| (entry.key.as_str().to_owned(), entry.value.to_vec()))
+            .collect();
+        assert!(found == self.model, "not what was put");
+        assert!(
+            head.snapshot().iter().eq(self.head.snapshot().iter()),
+            "nor its revisions"
+        );
+        assert_eq!(head.revision(), self.head.revision());
+        assert_eq!(head.stored_bytes(), self.head.stored_bytes());
+        if let (Some(known), History::Commits { steps, .. }) = (known, history) {
+            let mut snapshot = known.snapshot().clone();
+            for step in steps {
+                assert!(step.record.revision > snapshot.revision());
+                snapshot = step.snapshot;
+            }
+            assert_eq!(snapshot.revision(), head.revision());
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put(u8, usize),
+    Delete(u8),
+    Several(Vec<(u8, Option<usize>)>),
+    Flush,
+    Merge,
+    Remember,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let size = prop_oneof![6 => 0..60_usize, 2 => 200..400_usize, 1 => 1_200..5_000_usize];
+    let change = (0..12_u8, proptest::option::weighted(0.7, size.clone()));
+    prop_oneof![
+        8 => (0..12_u8, size).prop_map(|(key, size)| Step::Put(key, size)),
+        4 => (0..12_u8).prop_map(Step::Delete),
+        2 => proptest::collection::vec(change, 1..6).prop_map(Step::Several),
+        3 => Just(Step::Flush),
+        3 => Just(Step::Merge),
+        2 => Just(Step::Remember),
+    ]
+}
+
+fn noise(random: &mut StdRng, bytes: usize) -> Vec<u8> {
+    let mut noise = vec![0; bytes];
+    random.fill_bytes(&mut noise);
+    noise
+}
+
+fn several(changes: &[(u8, Option<usize>)], random: &mut StdRng, bucket: &mut Bucket) {
+    let mut transactions = Vec::new();
+    let mut model = bucket.model.clone();
+    for (key_number, size) in changes {
+        let name = format!("k{key_number}");
+        let transaction = Transaction::new();
+        transactions.push(match size {
+            Some(size) => {
+                let value = noise(random, *size);
+                model.insert(name.clone(), value.clone());
+                transaction.put(key(&name), value)
+            }
+            None => {
+                model.remove(&name);
+                transaction.delete(key(&name))
+            }
+        });
+    }
+    assert!(bucket.write(&transactions, None));
+    bucket.model = model;
+}
+
+fn live(steps: &[Step]) -> (Bucket, Vec<Head>) {
+    let mut bucket = Bucket::new(Layout::TINY);
+    let mut random = StdRng::seed_from_u64(7);
+    let mut remembered = Vec::new();
+    for step in steps {
+        match step {
+            Step::Put(number, size) => {
+                let value = noise(&mut random, *size);
+                assert!(bucket.put(&format!("k{number}"), value));
+            }
+            Step::Delete(number) => bucket.delete(&format!("k{number}")),
+            Step::Several(changes) => several(changes, &mut random, &mut bucket),
+            Step::Flush => drop(bucket.flush()),
+            Step::Merge => drop(bucket.merge()),
+            Step::Remember => remembered.push(bucket.head.clone()),
+        }
+        bucket.check(None);
+        if let Some(last) = remembered.last() {
+            bucket.check(Some(last));
+        }
+    }
+    (bucket, remembered)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever is committed, flushed, merged and compacted is read back, from the start and from
+    /// every earlier state.
+    #[test]
+    fn a_bucket_reads_as_it_was_written(steps in proptest::collection::vec(step(), 1..80)) {
+        let (bucket, remembered) = live(&steps);
+        for known in &remembered {
+            bucket.check(Some(known));
+        }
+    }
+}
+
+#[test]
+fn a_bucket_grows_to_many_segments_and_shrinks_to_its_head_again() {
+    let mut bucket = Bucket::new(Layout::TINY);
+    let mut random = StdRng::seed_from_u64(1);
+    let mut most = 0;
+    for number in 0..2_000 {
+        let value = noise(&mut random, 50);
+        assert!(bucket.put(&format!("key {number}"), value));
+        bucket.maintain();
+        most = most.max(bucket.head.segments().len());
+    }
+    assert!(most > 20, "{most} segments");
+    bucket.check(None);
+    for number in 0..2_000 {
+        bucket.delete(&format!("key {number}"));
+        bucket.maintain();
+    }
+    bucket.check(None);
+    assert_eq!(bucket.head.segments().len(), 0, "all is in the head");
+    assert!(bucket.segments.is_empty());
+    assert!(bucket.head.state.tombstones() <= 1, "of the last commit");
+    assert!(bucket.bytes.len() < 3_000, "{} bytes", bucket.bytes.len());
+}
+
+#[test]
+fn what_is_overwritten_again_and_again_does_not_add_up() {
+    let mut bucket = Bucket::new(Layout::TINY);
+    let mut random = StdRng::seed_from_u64(2);
+    for round in 0..40 {
+        for number in 0..50 {
+            let name = format!("key {}", random.random_range(0..200));
+            let value = noise(&mut random, 60);
+            if (round + number) % 3 == 0 {
+                bucket.delete(&name);
+            } else {
+                assert!(bucket.put(&name, value));
+            }
+            bucket.maintain();
+        }
+        let (stored, live) = (bucket.head.stored_bytes(), bucket.head.live_raw_bytes());
+        assert!(stored < 4 * live + 8_000, "{stored} bytes for {live}");
+    }
+    bucket.check(None);
+}
+
+/// The number of segments, and what is written for an entry, grow with the logarithm.
+#[test]
+fn a_bucket_of_sixteen_mebibytes_has_few_segments_and_a_small_head() {
+    let mut bucket = Bucket::new(Layout::SEGMENTED);
+    let mut random = StdRng::seed_from_u64(3);
+    let (mut heads, mut writes) = (0, 0);
+    for number in 0..16_u64 * 1024 / 10 {
+        let entries = (0..100).map(|entry| {
+            Transaction::new().put(key(&format!("{number}/{entry}")), noise(&mut random, 84))
+        });
+        let transactions: Vec<_> = entries.collect();
+        assert!(bucket.write(&transactions, None));
+        heads += bucket.bytes.len();
+        writes += 1;
+        bucket.maintain();
+    }
+    let stored = bucket.head.stored_bytes();
+    let segments = bucket.head.segments().len();
+    assert!(stored > 14 << 20, "{stored} bytes");
+    assert!(segments < 90, "{segments} segments for {stored} bytes");
+    assert!(heads / writes < 26_000, "{} bytes a head", heads / writes);
+    assert!(bucket.bytes.len() < 32_000);
+    bucket.round_trip_counts();
+}
+
+impl Bucket {
+    fn round_trip_counts(&self) {
+        let (head, _) = self.read(None).unwrap();
+        assert_eq!(head.snapshot().len(), self.head.snapshot().len());
+        assert!(head.snapshot().iter().eq(self.head.snapshot().iter()));
+    }
+}
+
+#[test]
+fn an_edit_that_no_longer_fits_changes_nothing() {
+    let mut bucket = Bucket::new(Layout::TINY);
+    for number in 0..20 {
+        assert!(bucket.put(&format!("{number}"), vec![number; 40]));
+    }
+    let early = flush(&bucket.head, &bucket.layout, 1).unwrap();
+    assert!(bucket.flush(), "another one was faster");
+    assert!(!bucket.head.clone().apply(&early.edit));
+    assert!(bucket.put("x", vec![1; 40]));
+    let late = flush(&bucket.head, &bucket.layout, 2).unwrap();
+    assert!(bucket.head.clone().apply(&late.edit));
+    let mut swept = bucket.head.clone();
+    assert!(swept.apply(&Edit::RaiseSweepEpoch));
+    assert!(!swept.apply(&late.edit), "its segments may have been swept");
+}
+
+#[test]
+fn a_large_commit_is_one_commit_over_many_segments() {
+    let mut bucket = Bucket::new(Layout::SEGMENTED);
+    let mut random = StdRng::seed_from_u64(4);
+    assert!(bucket.put("small", b"1".to_vec()));
+    let known = bucket.head.clone();
+    assert!(bucket.put("large", noise(&mut random, 16 * 1024 * 1024)));
+    assert!(bucket.bytes.len() < 2_000, "{}", bucket.bytes.len());
+    assert!(bucket.head.segments().len() > 30);
+    bucket.check(None);
+    let (_, history) = bucket.read(Some(&known)).unwrap();
+    let History::Commits { steps, .. } = history else {
+        panic!("it is a commit as any other");
+    };
+    assert_eq!(steps.len(), 1);
+    assert!(bucket.put("large", b"no more".to_vec()));
+    bucket.maintain();
+    for number in 0..200 {
+        assert!(bucket.put(&format!("{number}"), noise(&mut random, 400)));
+        bucket.maintain();
+    }
+    assert!(
+        bucket.head.stored_bytes() < 1 << 20,
+        "the large value is gone"
+    );
+    bucket.check(None);
+}
+
+#[test]
+fn a_bucket_at_its_limit_takes_no_byte_more_and_can_be_emptied() {
+    let layout = Layout {
+        bucket_bytes: 100_000,
+        ..Layout::TINY
+    };
+    let mut bucket = Bucket::new(layout);
+    let mut random = StdRng::seed_from_u64(5);
+    let mut count = 0;
+    while bucket.put(&format!("{count}"), noise(&mut random, 500)) {
+        bucket.maintain();
+        count += 1;
+    }
+    let live = bucket.head.live_bytes();
+    assert!((95_000..=100_000).contains(&live), "{live}");
+    assert!(bucket.head.stored_bytes() < 140_000);
+    assert!(!bucket.put("one more", noise(&mut random, 700)));
+    bucket.check(None);
+    bucket.delete("0");
+    bucket.delete("1");
+    assert!(
+        bucket.put("one more", noise(&mut random, 700)),
+        "there is room at once"
+    );
+    for number in 2..count {
+        bucket.delete(&format!("{number}"));
+        bucket.maintain();
+    }
+    bucket.check(None);
+}
+
+/// Each segment lost, cut, swapped or flipped is noticed.
+#[test]
+fn damaged_segments_are_noticed() {
+    let mut bucket = Bucket::new(Layout::TINY);
+    let mut random = StdRng::seed_from_u64(6);
+    for number in 0..60 {
+        assert!(bucket.put(&format!("{number}"), noise(&mut random, 50)));
+        bucket.maintain();
+    }
+    let ids: Vec<_> = bucket.head.segments().into_iter().collect();
+    assert!(ids.len() > 2);
+    let whole = bucket.segments.clone();
+    for (index, id) in ids.iter().enumerate() {
+        let other = &ids[(index + 1) % ids.len()];
+        let bytes = &whole[id];
+        let mut flipped = bytes.to_vec();
+        let middle = flipped.len() / 2;
+        flipped[middle] ^= 0x10;
+        let damages = [
+            Bytes::new(),
+            bytes.slice(..bytes.len() - 1),
+            flipped.into(),
+            whole[other].clone(),
+        ];
+        for damage in damages {
+            bucket.segments = whole.clone();
+            bucket.segments.insert(*id, damage);
+            let error = bucket.read(None).unwrap_err();
+            assert!(
+                matches!(&error, DecodeError::Segment(named, _) if named == id),
+                "{error}"
+            );
+        }
+        let encoded = Encoded::read(&bucket.bytes).unwrap();
+        let mut without = whole.clone();
+        without.remove(id);
+        let error = encoded.assemble(None, &without).unwrap_err();
+        assert_eq!(error, DecodeError::MissingSegment(*id));
+    }
+}
+
+/// A state from the future of a head that was restored from a backup is not built upon.
+#[test]
+fn a_head_that_went_back_is_read_from_the_start() {
+    let mut bucket = Bucket::new(Layout::TINY);
+    for number in 0..30_u8 {
+        assert!(bucket.put(&format!("{number}"), vec![number; 20]));
+        bucket.maintain();
+    }
+    let (bytes, head, model) = (
+        bucket.bytes.clone(),
+        bucket.head.clone(),
+        bucket.model.clone(),
+    );
+    let segments = bucket.segments.clone();
+    for number in 30..35_u8 {
+        assert!(bucket.put(&format!("{number}"), vec![number; 20]));
+    }
+    let future = bucket.head.clone();
+    (bucket.bytes, bucket.head, bucket.model, bucket.segments) = (bytes, head, model, segments);
+    bucket.check(Some(&future));
+    for number in 50..90_u8 {
+        assert!(bucket.put(&format!("{number}"), vec![number; 20]));
+        bucket.maintain();
+        bucket.check(Some(&future));
+    }
+    assert!(future.revision() > Revision::ZERO);
+}

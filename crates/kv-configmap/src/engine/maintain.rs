@@ -1,0 +1,165 @@
+//! What keeps a bucket in shape: flushing the tail, merging small runs, compacting those that
+//! hold mostly what has been overwritten.
+
+use kv_core::Revision;
+
+use super::edit::{Edit, Replacement};
+use super::head::Head;
+use super::layout::Layout;
+use super::run::{self, Run};
+use super::segment::NewSegment;
+use super::state::{Item, Range};
+
+/// Segments to make, and the edit that puts them in place afterwards.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) edit: Edit,
+    pub(crate) segments: Vec<NewSegment>,
+}
+
+/// A compaction under way: it rewrites every run that was written from a state before this one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Round(Option<Revision>);
+
+/// Moves what the base and the tail hold to runs. `None`: there is nothing to move.
+pub(crate) fn flush(head: &Head, layout: &Layout, nonce: u64) -> Option<Job> {
+    let range = Range {
+        after: head.flushed(),
+        through: head.revision(),
+    };
+    if range.through <= range.after {
+        return None;
+    }
+    let (mut by, mut segments) = (Vec::new(), Vec::new());
+    for (piece, large_commit) in pieces(head, range) {
+        let items = head.unflushed(piece).ok()?;
+        let nonce = nonce.wrapping_add(by.len() as u64);
+        if let Some((run, new)) = write(head, layout, nonce, piece, &items) {
+            by.push(run);
+            segments.extend(new);
+        }
+        by.extend(large_commit);
+    }
+    Some(replace(head, range, Vec::new(), by, segments))
+}
+
+/// The parts of `range` between commits that have runs already, each with the run after it.
+fn pieces(head: &Head, range: Range) -> Vec<(Range, Option<Run>)> {
+    let mut pieces = Vec::new();
+    let (mut after, mut through) = (range.after, head.base.revision);
+    for commit in head.tail.after(head.base.revision) {
+        if commit.run.is_some() {
+            pieces.push((Range { after, through }, commit.run.clone()));
+            after = commit.revision;
+        }
+        through = commit.revision;
+    }
+    pieces.push((Range { after, through }, None));
+    pieces
+}
+
+/// The next step of a compaction, or a merge of runs of about one size. `None`: none is due.
+pub(crate) fn merge(head: &Head, layout: &Layout, nonce: u64, round: &mut Round) -> Option<Job> {
+    let runs = step(head, layout, round).or_else(|| tier(&head.runs, layout))?;
+    let merged = &head.runs[runs.clone()];
+    let before = runs
+        .start
+        .checked_sub(1)
+        .map(|index| head.runs[index].revision);
+    let range = Range {
+        after: before.unwrap_or_default(),
+        through: merged.last()?.revision,
+    };
+    let mut items = head.state.items(range, None);
+    items.retain(|item| head.is_needed(item, range));
+    let (by, segments) = write(head, layout, nonce, range, &items).unzip();
+    let by = by.into_iter().collect();
+    Some(replace(
+        head,
+        range,
+        merged.to_vec(),
+        by,
+        segments.unwrap_or_default(),
+    ))
+}
+
+/// The runs that the next step of a compaction rewrites.
+fn step(head: &Head, layout: &Layout, round: &mut Round) -> Option<std::ops::Range<usize>> {
+    let raw: u64 = head.runs.iter().map(|run| run.raw_bytes).sum();
+    let slack = 16 * layout.tail_bytes as u64;
+    if round.0.is_none() && raw > 2 * head.live_raw_bytes() + slack {
+        round.0 = Some(head.revision());
+    }
+    let begun = round.0?;
+    let is_old = |run: &Run| run.written_at < begun;
+    let Some(first) = head.runs.iter().position(is_old) else {
+        round.0 = None;
+        return None;
+    };
+    let mut bytes = 0;
+    let fits = |run: &&Run| {
+        bytes += run.raw_bytes;
+        is_old(run) && bytes <= layout.step_bytes
+    };
+    let count = head.runs[first..].iter().take_while(fits).count();
+    Some(first..first + count.max(1))
+}
+
+/// The newest runs, where enough of them are of one size or smaller. Large ones stay as they are,
+/// so that what is written once more for an entry does not grow with the bucket.
+fn tier(runs: &[Run], layout: &Layout) -> Option<std::ops::Range<usize>> {
+    let largest = layout.segment_bytes as u64 / 2;
+    let mut limit = (layout.tail_bytes * layout.fanout / 2) as u64;
+    loop {
+        let limit_here = limit.min(largest);
+        let small = runs
+            .iter()
+            .rev()
+            .take_while(|run| run.stored_bytes() < limit_here);
+        let count = small.count();
+        if count >= layout.fanout {
+            return Some(runs.len() - count..runs.len());
+        }
+        if limit >= largest {
+            return None;
+        }
+        limit *= layout.fanout as u64;
+    }
+}
+
+fn write(
+    head: &Head,
+    layout: &Layout,
+    nonce: u64,
+    range: Range,
+    items: &[Item],
+) -> Option<(Run, Vec<NewSegment>)> {
+    let written_at = head.revision();
+    run::write(
+        head.id,
+        nonce,
+        layout.segment_bytes,
+        range.through,
+        written_at,
+        items,
+    )
+}
+
+fn replace(
+    head: &Head,
+    range: Range,
+    replaced: Vec<Run>,
+    by: Vec<Run>,
+    segments: Vec<NewSegment>,
+) -> Job {
+    let replacement = Replacement {
+        sweep_epoch: head.sweep_epoch,
+        range,
+        replaced,
+        by,
+    };
+    Job {
+        edit: Edit::Replace(replacement),
+        segments,
+    }
+}

@@ -1,0 +1,118 @@
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use kube::api::WatchEvent;
+use kv_core::Error;
+use kv_core::backend::Backoff;
+use tokio::sync::watch;
+use tokio::time::{Duration, sleep, timeout};
+use tracing::debug;
+
+use crate::api::WATCH_TIMEOUT;
+use crate::failure::{Failure, FailureKind};
+use crate::known::Known;
+use crate::object::Object;
+use crate::shared::Shared;
+
+/// A connection on which a watch has been silent for longer than the server keeps it open is dead.
+const LONGEST_SILENCE: Duration = WATCH_TIMEOUT.saturating_add(Duration::from_secs(15));
+
+/// Whether a bucket is being followed.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Following {
+    #[default]
+    NotYet,
+    Yes,
+    /// The server does not allow it.
+    Refused(Error),
+}
+
+/// Keeps the known state of a bucket as new as the API server's watch tells.
+pub(crate) async fn follow(shared: Arc<Shared>, status: watch::Sender<Following>, seed: u64) {
+    let mut backoff = Backoff::new(seed);
+    let mut position = None;
+    loop {
+        match follow_once(&shared, &mut position, &status).await {
+            Ok(()) => backoff = Backoff::new(seed),
+            Err(failure) if failure.kind == FailureKind::Refused => {
+                position = None;
+                status.send_replace(Following::Refused(failure.error.clone()));
+                sleep(LONGEST_SILENCE).await;
+            }
+            Err(failure) => {
+                debug!(bucket = shared.api.describe(), error = %failure.error, "a watch failed");
+                position = None;
+                sleep(failure.wait(&mut backoff)).await;
+            }
+        }
+    }
+}
+
+/// Follows until the watch ends, from `position` or from what is there now.
+async fn follow_once(
+    shared: &Shared,
+    position: &mut Option<String>,
+    status: &watch::Sender<Following>,
+) -> Result<(), Failure> {
+    let from = match position.take() {
+        Some(position) => position,
+        None => begin(shared).await?,
+    };
+    let events = shared.api.watch(&from).await?;
+    let mut events = pin!(events);
+    status.send_replace(Following::Yes);
+    let mut last = from;
+    loop {
+        let Ok(event) = timeout(LONGEST_SILENCE, events.next()).await else {
+            break;
+        };
+        match event {
+            None => break,
+            Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
+                last = object.metadata.text("resourceVersion").to_owned();
+                take(shared, object).await?;
+            }
+            Some(Ok(WatchEvent::Deleted(object))) => {
+                last = object.metadata.text("resourceVersion").to_owned();
+                shared.refresh().await?;
+            }
+            Some(Ok(WatchEvent::Bookmark(bookmark))) => last = bookmark.metadata.resource_version,
+            // The position is too old, or the server could not keep up: look what is there now.
+            Some(Ok(WatchEvent::Error(status))) => {
+                debug!(
+                    bucket = shared.api.describe(),
+                    reason = status.reason,
+                    "a watch ended"
+                );
+                return Ok(());
+            }
+            Some(Err(error)) => return Err(Failure::of_transport(&shared.api.describe(), error)),
+        }
+    }
+    *position = Some(last);
+    Ok(())
+}
+
+/// Reads what is there now, and returns the version from which on the watch goes on.
+async fn begin(shared: &Shared) -> Result<String, Failure> {
+    let (version, object) = shared.api.list().await?;
+    match object {
+        Some(object) => take(shared, object).await?,
+        None if matches!(shared.known(), Known::Absent) => {}
+        None => drop(shared.refresh().await?),
+    }
+    Ok(version)
+}
+
+async fn take(shared: &Shared, object: Object) -> Result<(), Failure> {
+    if !shared.follow(object).await {
+        // A bucket that was made meanwhile, or one that cannot be put together.
+        match shared.refresh().await {
+            // A read tells whoever asks; the watch goes on.
+            Err(failure) if failure.kind == FailureKind::Refused => {}
+            read => drop(read?),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,291 @@
+//! The task that keeps a bucket in shape, beside the puts.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use kv_core::backend::Backoff;
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Duration, Instant, sleep, sleep_until};
+use tracing::debug;
+
+use crate::committer::{Fate, Handed};
+use crate::engine::{
+    BucketId, Edit, Head, Job, Layout, NewSegment, Round, SegmentId, flush, merge,
+};
+use crate::failure::Failure;
+use crate::known::Present;
+use crate::object::Metadata;
+use crate::shared::{Shared, off_runtime};
+
+/// How long segments that were merged away stay, for those who are just opening the bucket.
+const OBSOLETE_STAYS: Duration = Duration::from_secs(30);
+
+/// How often a flush or a merge is begun anew where others change the bucket meanwhile, and how
+/// often a request of it is repeated.
+const ATTEMPTS: u32 = 4;
+
+/// How many flushes there are between two looks for segments that nobody needs.
+const FLUSHES_BETWEEN_SWEEPS: u32 = 256;
+
+/// What there is to do.
+pub(crate) enum Wake {
+    Flush,
+    /// These segments are no longer named by the head.
+    Obsolete(Vec<SegmentId>),
+    /// There may be segments that no head has ever named.
+    Sweep,
+}
+
+pub(crate) struct Maintainer {
+    shared: Arc<Shared>,
+    wakes: mpsc::UnboundedReceiver<Wake>,
+    committer: mpsc::Sender<Handed>,
+    random: StdRng,
+    round: Round,
+    obsolete: Vec<(Instant, SegmentId)>,
+    flushes: u32,
+    sweep_is_due: bool,
+}
+
+impl Maintainer {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        wakes: mpsc::UnboundedReceiver<Wake>,
+        committer: mpsc::Sender<Handed>,
+        random: StdRng,
+    ) -> Self {
+        Self {
+            shared,
+            wakes,
+            committer,
+            random,
+            round: Round::default(),
+            obsolete: Vec::new(),
+            flushes: 0,
+            sweep_is_due: true,
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        while let Some(is_flush) = self.next().await {
+            if is_flush {
+                self.flush_and_merge().await;
+            }
+            self.remove_obsolete().await;
+        }
+    }
+
+    /// Waits for something to do. `true`: a flush is among it; `None`: all handles are gone.
+    async fn next(&mut self) -> Option<bool> {
+        let first = match self.obsolete.first() {
+            None => self.wakes.recv().await?,
+            Some((due, _)) => tokio::select! {
+                wake = self.wakes.recv() => wake?,
+                () = sleep_until(*due) => return Some(false),
+            },
+        };
+        let mut is_flush = self.take(first);
+        while let Ok(wake) = self.wakes.try_recv() {
+            is_flush |= self.take(wake);
+        }
+        Some(is_flush)
+    }
+
+    fn take(&mut self, wake: Wake) -> bool {
+        match wake {
+            Wake::Flush => return true,
+            Wake::Sweep => self.sweep_is_due = true,
+            Wake::Obsolete(segments) => {
+                let due = Instant::now() + OBSOLETE_STAYS;
+                self.obsolete
+                    .extend(segments.into_iter().map(|id| (due, id)));
+            }
+        }
+        false
+    }
+
+    async fn flush_and_merge(&mut self) {
+        let flushed = self.repeat(|head, layout, nonce, _| {
+            let is_due = head.is_flush_due(layout);
+            is_due.then(|| flush(head, layout, nonce)).flatten()
+        });
+        if !flushed.await {
+            return;
+        }
+        self.flushes += 1;
+        while self.repeat(merge).await {}
+        if self.sweep_is_due || self.flushes >= FLUSHES_BETWEEN_SWEEPS {
+            self.flushes = 0;
+            self.sweep_is_due = false;
+            self.sweep().await;
+        }
+    }
+
+    /// Plans a job on the newest state and puts it in place; plans anew where the bucket changes
+    /// meanwhile. `true`: something was put in place.
+    async fn repeat(
+        &mut self,
+        plan: impl Fn(&Head, &Layout, u64, &mut Round) -> Option<Job> + Copy + Send + 'static,
+    ) -> bool {
+        for _ in 0..ATTEMPTS {
+            let known = self.shared.known();
+            let Some(present) = known.present().cloned() else {
+                return false;
+            };
+            let (layout, nonce, mut round) =
+                (self.shared.layout, self.random.next_u64(), self.round);
+            let planned = present.clone();
+            let work = move || (plan(&planned.head, &layout, nonce, &mut round), round);
+            // It goes through all entries.
+            let bytes = present.head.snapshot().bytes() as usize;
+            let Ok((job, round)) = off_runtime(bytes, work).await else {
+                return false;
+            };
+            self.round = round;
+            let Some(job) = job else {
+                return false;
+            };
+            match self.place(&present, job).await {
+                Ok(true) => return true,
+                Ok(false) => {}
+                Err(failure) => {
+                    debug!(bucket = self.shared.api.describe(), error = %failure.error, "a flush or merge failed");
+                    self.shared.note_maintenance(Some(failure.error));
+                    return false;
+                }
+            }
+        }
+        false
+    }
+
+    /// Makes the segments of a job, then has the committer put them in place.
+    async fn place(&mut self, base: &Present, job: Job) -> Result<bool, Failure> {
+        let id = base.head.id();
+        let shared = self.shared.clone();
+        let _maintenance = shared.maintenance.lock().await;
+        // The bucket may have been torn down while we waited.
+        if shared
+            .known()
+            .present()
+            .is_none_or(|known| known.head.id() != id)
+        {
+            return Ok(false);
+        }
+        self.create(base, &job.segments).await?;
+        self.shared.note_maintenance(None);
+        match self.hand_over(id, job.edit).await {
+            Fate::InPlace(_) => Ok(true),
+            Fate::Outdated { named } => {
+                let made = job.segments.iter().map(|segment| segment.id);
+                let orphans: BTreeSet<_> = made.filter(|id| !named.contains(id)).collect();
+                self.remove(id, &orphans).await?;
+                Ok(false)
+            }
+            Fate::Unknown => {
+                self.sweep_is_due = true;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Makes segments, with a few attempts.
+    async fn create(&mut self, base: &Present, segments: &[NewSegment]) -> Result<(), Failure> {
+        let mut backoff = Backoff::new(self.random.random());
+        loop {
+            let (id, owner) = (base.head.id(), &base.metadata);
+            match self.shared.create_segments(id, segments, owner).await {
+                Err(failure) if failure.is_transient() && backoff.attempts() < ATTEMPTS => {
+                    sleep(failure.wait(&mut backoff)).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn hand_over(&self, bucket: BucketId, edit: Edit) -> Fate {
+        let (done, fate) = oneshot::channel();
+        // A committer that is gone leaves everything as it is.
+        if self
+            .committer
+            .send(Handed { bucket, edit, done })
+            .await
+            .is_err()
+        {
+            return Fate::Unknown;
+        }
+        fate.await.unwrap_or(Fate::Unknown)
+    }
+
+    /// Removes segments that no head has ever named, without trusting clocks: those that were
+    /// there before the head's sweep epoch was raised, and that this head does not name, can no
+    /// longer be named by any.
+    async fn sweep(&mut self) {
+        let known = self.shared.known();
+        let Some(present) = known.present() else {
+            return;
+        };
+        let id = present.head.id();
+        let Ok(listed) = self.shared.api.segments(&id.to_string()).await else {
+            return;
+        };
+        let waiting: BTreeSet<_> = self.obsolete.iter().map(|(_, id)| *id).collect();
+        if self.unnamed(&listed, &present.head, &waiting).is_empty() {
+            return;
+        }
+        let Fate::InPlace(present) = self.hand_over(id, Edit::RaiseSweepEpoch).await else {
+            return;
+        };
+        for segment in self.unnamed(&listed, &present.head, &waiting) {
+            // What fails is left to the next sweep.
+            let _ = self.shared.api.delete_segment(&segment).await;
+        }
+    }
+
+    /// The segments of a list that neither the head names nor a reader may still be reading.
+    fn unnamed(
+        &self,
+        listed: &[Metadata],
+        head: &Head,
+        waiting: &BTreeSet<SegmentId>,
+    ) -> Vec<Metadata> {
+        let kept = head.segments().into_iter().chain(waiting.iter().copied());
+        let kept: BTreeSet<String> = kept.map(|id| self.shared.api.segment_name(id)).collect();
+        let unnamed = listed
+            .iter()
+            .filter(|segment| !kept.contains(segment.name()));
+        unnamed.cloned().collect()
+    }
+
+    async fn remove_obsolete(&mut self) {
+        let now = Instant::now();
+        let due = self.obsolete.partition_point(|(due, _)| *due <= now);
+        let due: BTreeSet<_> = self.obsolete.drain(..due).map(|(_, id)| id).collect();
+        let known = self.shared.known();
+        let Some(present) = known.present().filter(|_| !due.is_empty()) else {
+            return;
+        };
+        // What fails is left to a sweep.
+        self.sweep_is_due |= self.remove(present.head.id(), &due).await.is_err();
+    }
+
+    /// Deletes segments, each by its uid.
+    async fn remove(
+        &self,
+        bucket: BucketId,
+        segments: &BTreeSet<SegmentId>,
+    ) -> Result<(), Failure> {
+        if segments.is_empty() {
+            return Ok(());
+        }
+        let mut listed = self.shared.api.segments(&bucket.to_string()).await?;
+        let names = segments.iter().map(|id| self.shared.api.segment_name(*id));
+        let names: BTreeSet<_> = names.collect();
+        listed.retain(|segment| names.contains(segment.name()));
+        for segment in listed {
+            self.shared.api.delete_segment(&segment).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,285 @@
+//! Buckets of more than one object: how they grow and shrink, and what they cost.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::StreamExt;
+use kv_configmap::{Buckets, ConfigMapStore};
+use kv_core::prelude::*;
+use kv_core::{OpenMode, WatchEvent, WatchOptions};
+use kv_fake_apiserver::{FakeApiServer, Fault, Kind, Verb};
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::{BUCKET, NAMESPACE, buckets, noise, open, open_single, verbs};
+
+async fn open_in(buckets: &Buckets) -> ConfigMapStore {
+    let opened = buckets.open(BUCKET, OpenMode::OpenOrCreate).await;
+    opened.expect("the bucket opens")
+}
+
+/// A handle on a bucket whose parts are so small that a few commits flush and merge.
+async fn open_tiny(server: &FakeApiServer) -> ConfigMapStore {
+    open_in(&buckets(server).with_tiny_parts()).await
+}
+
+fn segments(server: &FakeApiServer) -> Vec<Value> {
+    let mut objects = server.objects(NAMESPACE);
+    objects.retain(|object| object["metadata"]["labels"]["kv-configmap/part"] == "segment");
+    objects
+}
+
+fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().expect("a name")
+}
+
+async fn content(store: &ConfigMapStore) -> BTreeMap<String, Vec<u8>> {
+    let listing = store.list("").await.expect("a listing");
+    let entry = |entry: kv_core::Entry| (entry.key.as_str().to_owned(), entry.value.to_vec());
+    listing.into_iter().map(entry).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bucket_grows_over_segments_and_shrinks_into_its_head() {
+    let server = FakeApiServer::new();
+    let store = open_tiny(&server).await;
+    let mut expected = BTreeMap::new();
+    for number in 0..400 {
+        let (key, value) = (format!("key {number}"), noise(number, 50));
+        store.put(&*key, value.clone()).await.unwrap();
+        expected.insert(key, value);
+    }
+    sleep(Duration::from_secs(60)).await;
+    assert!(segments(&server).len() > 5, "{}", segments(&server).len());
+    assert!(content(&open_tiny(&server).await).await == expected);
+    assert!(
+        content(&open(&server).await).await == expected,
+        "any layout reads it"
+    );
+    for number in 0..400 {
+        store.delete(format!("key {number}")).await.unwrap();
+    }
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(segments(&server).len(), 0, "all is in the head");
+    assert!(content(&open(&server).await).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_put_is_hardly_more_than_one_request_everything_included() {
+    let server = FakeApiServer::new();
+    let store = open_in(&buckets(&server)).await;
+    server.set_latency(Duration::from_millis(2));
+    server.reset_requests();
+    for number in 0..3_000 {
+        store
+            .put(format!("key {number}"), noise(number, 100))
+            .await
+            .unwrap();
+    }
+    sleep(Duration::from_secs(120)).await;
+    let requests = verbs(&server).len();
+    assert!((3_000..3_300).contains(&requests), "{requests}");
+    assert!(segments(&server).len() < 25, "{}", segments(&server).len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_value_is_spread_and_takes_its_place_at_once() {
+    let server = FakeApiServer::new();
+    let store = open_in(&buckets(&server)).await;
+    let largest = store.limits().value_bytes;
+    assert_eq!(largest, 16 * 1024 * 1024);
+    store.put("large", noise(1, largest)).await.unwrap();
+    assert!(segments(&server).len() > 30);
+    for object in server.objects(NAMESPACE) {
+        assert!(object.to_string().len() < 800_000, "{}", name(&object));
+    }
+    let other = open(&server).await;
+    assert!(other.get("large").await.unwrap().unwrap().value == noise(1, largest));
+    store.put("large", noise(2, 600_000)).await.unwrap();
+    assert_eq!(
+        other.get("large").await.unwrap().unwrap().value,
+        noise(2, 600_000)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn segments_belong_to_their_head_and_never_change() {
+    let server = FakeApiServer::new();
+    let store = open_in(&buckets(&server)).await;
+    store.put("large", noise(1, 600_000)).await.unwrap();
+    let head = server.get(Kind::ConfigMap, NAMESPACE, BUCKET).unwrap();
+    for segment in segments(&server) {
+        let metadata = &segment["metadata"];
+        assert_eq!(segment["immutable"], true);
+        assert_eq!(
+            metadata["ownerReferences"][0]["uid"],
+            head["metadata"]["uid"]
+        );
+        assert_eq!(
+            metadata["labels"]["app.kubernetes.io/managed-by"],
+            "kv-configmap"
+        );
+        assert_eq!(metadata["annotations"]["kv-configmap/bucket"], BUCKET);
+        assert!(name(&segment).starts_with("approvals."));
+    }
+    assert_eq!(
+        head["metadata"]["annotations"]["kv-configmap/segments"],
+        "2"
+    );
+    store.teardown().await.unwrap();
+    assert!(
+        server.objects(NAMESPACE).is_empty(),
+        "a teardown leaves nothing"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bucket_with_segments_does_not_open_as_a_single_object() {
+    let server = FakeApiServer::new();
+    open_tiny(&server)
+        .await
+        .put("large", noise(1, 5_000))
+        .await
+        .unwrap();
+    let buckets = buckets(&server).in_single_objects();
+    let refused = buckets.open(BUCKET, OpenMode::Open).await;
+    assert!(
+        matches!(refused, Err(Error::Unsupported { .. })),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_single_object_stays_one() {
+    let server = FakeApiServer::new();
+    let store = open_single(&server).await;
+    for number in 0..40 {
+        store
+            .put(format!("{number}"), noise(number, 20_000))
+            .await
+            .unwrap();
+    }
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(server.objects(NAMESPACE).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn orphans_of_a_writer_that_died_are_swept_and_nothing_else() {
+    let server = FakeApiServer::new();
+    let store = open_tiny(&server).await;
+    store.put("kept", noise(1, 5_000)).await.unwrap();
+    // The segments are made, the head is never written.
+    server.inject(Fault::forbidden().on(Verb::Update).name(BUCKET));
+    store.put("orphaned", noise(2, 5_000)).await.unwrap_err();
+    let before = segments(&server).len();
+    for number in 0..40 {
+        store
+            .put(format!("{number}"), noise(number, 60))
+            .await
+            .unwrap();
+    }
+    sleep(Duration::from_secs(90)).await;
+    let named = store.usage().await.unwrap();
+    assert_eq!(named.entries, 41);
+    let expected = content(&store).await;
+    assert!(content(&open(&server).await).await == expected);
+    let head = server.get(Kind::ConfigMap, NAMESPACE, BUCKET).unwrap();
+    let count = head["metadata"]["annotations"]["kv-configmap/segments"]
+        .as_str()
+        .unwrap();
+    assert_eq!(
+        count,
+        segments(&server).len().to_string(),
+        "no more than the head names"
+    );
+    assert!(before > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_segments_are_refused_the_head_holds_what_it_can() {
+    let server = FakeApiServer::new();
+    let store = open_tiny(&server).await;
+    store.put("first", "value").await.unwrap();
+    server.inject(Fault::forbidden().on(Verb::Create).always());
+    for number in 0..300 {
+        store
+            .put(format!("{number}"), noise(number, 100))
+            .await
+            .unwrap();
+    }
+    let refused = store.put("large", noise(1, 5_000)).await;
+    assert!(
+        matches!(refused, Err(Error::Forbidden { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(content(&open(&server).await).await.len(), 301);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_large_value_does_not_fail_its_neighbours() {
+    let server = FakeApiServer::new();
+    let store = open_tiny(&server).await;
+    store.put("first", "value").await.unwrap();
+    server.inject(Fault::quota_exceeded().on(Verb::Create).always());
+    let (one, large, two) = tokio::join!(
+        store.put("one", "1"),
+        store.put("large", noise(1, 5_000)),
+        store.put("two", "2"),
+    );
+    one.unwrap();
+    assert!(large.is_err());
+    two.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watcher_sees_every_commit_of_another_process_through_flushes_and_merges() {
+    let server = FakeApiServer::new();
+    let (writer, reader) = (open_tiny(&server).await, open_tiny(&server).await);
+    writer.put("before", "1").await.unwrap();
+    let mut events = reader.watch(WatchOptions::default()).await.unwrap();
+    let Some(Ok(WatchEvent::Snapshot { entries, .. })) = events.next().await else {
+        panic!("a snapshot comes first");
+    };
+    assert_eq!(entries.len(), 1);
+    for number in 0..200 {
+        let size = if number % 50 == 0 { 3_000 } else { 50 };
+        let revision = writer
+            .put(format!("{number}"), noise(number, size))
+            .await
+            .unwrap();
+        match events.next().await {
+            Some(Ok(WatchEvent::Changes {
+                revision: told,
+                changes,
+            })) => {
+                assert_eq!(told, revision);
+                assert_eq!(changes.len(), 1);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_segment_is_corrupt_and_a_merge_in_between_is_not() {
+    let server = FakeApiServer::new();
+    let store = open_tiny(&server).await;
+    for number in 0..100 {
+        store
+            .put(format!("{number}"), noise(number, 60))
+            .await
+            .unwrap();
+    }
+    sleep(Duration::from_secs(60)).await;
+    let lost = segments(&server)[0].clone();
+    server
+        .delete(Kind::ConfigMap, NAMESPACE, name(&lost))
+        .unwrap();
+    let opened = buckets(&server).open(BUCKET, OpenMode::Open).await;
+    let Err(Error::Corrupt { reason, .. }) = opened else {
+        panic!("{opened:?}");
+    };
+    assert!(reason.contains(name(&lost)), "{reason}");
+    // A handle that knows the state goes on.
+    store.put("more", "1").await.unwrap();
+}
