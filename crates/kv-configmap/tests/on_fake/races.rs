@@ -5,7 +5,7 @@ use std::time::Duration;
 use kv_core::prelude::*;
 use kv_core::{GetOptions, OpenMode, Outcome};
 use kv_fake_apiserver::{FakeApiServer, Fault, Kind, Verb};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::{BUCKET, LATE, NAMESPACE, buckets, late_read, noise, object, open, put_meeting};
 
@@ -128,10 +128,56 @@ async fn of_a_batch_that_waits_those_who_gave_up_are_left_out() {
     let fault = Fault::too_many_requests(20);
     let early = put_meeting(&server, &patient, fault, "early", "1").await;
     let dropped = patient.put("k", "dropped");
-    let _ = tokio::time::timeout(Duration::from_secs(1), dropped).await;
+    let _ = timeout(Duration::from_secs(1), dropped).await;
     early.await.unwrap().unwrap();
     sleep(Duration::from_secs(60)).await;
     assert_eq!(patient.get("k").await.unwrap().unwrap().value, "before");
+}
+
+/// Nothing is sent for callers who have all given up, whatever keeps their batch waiting.
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_nobody_waits_for_is_not_sent_again() {
+    let in_doubt = Fault::reset_before_apply().on(Verb::Update);
+    let throttled = Fault::too_many_requests(1).on(Verb::Update);
+    let unreadable = Fault::bad_gateway().on(Verb::Get);
+    let conflict = Fault::conflict().on(Verb::Update);
+    for (name, faults) in [
+        ("in doubt", vec![in_doubt]),
+        ("throttled", vec![throttled]),
+        ("after a conflict", vec![unreadable, conflict]),
+    ] {
+        let server = FakeApiServer::new();
+        let store = open(&server).await;
+        store.put("k", "before").await.unwrap();
+        for fault in faults {
+            server.inject(fault.always());
+        }
+        let both = async { tokio::join!(store.put("k", "1"), store.put("l", "2")) };
+        let both = timeout(Duration::from_secs(2), both).await;
+        assert!(both.is_err(), "{name}: {both:?}");
+        let sent = server.requests().len();
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(server.requests().len(), sent, "{name}");
+        server.calm();
+        assert_eq!(store.get("k").await.unwrap().unwrap().value, "before");
+        store.put("k", "next").await.unwrap();
+    }
+}
+
+/// Nor is a bucket made for them.
+#[tokio::test(start_paused = true)]
+async fn no_bucket_is_made_for_a_batch_that_nobody_waits_for() {
+    let server = FakeApiServer::new();
+    let store = open(&server).await;
+    store.teardown().await.unwrap();
+    server.inject(Fault::refuse_connection().on(Verb::Create).always());
+    let put = timeout(Duration::from_secs(2), store.put("k", "value")).await;
+    assert!(put.is_err(), "{put:?}");
+    let sent = server.requests().len();
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(server.requests().len(), sent);
+    server.calm();
+    store.put("k", "next").await.unwrap();
 }
 
 /// The version of a large bucket is looked at before it is served from memory.
