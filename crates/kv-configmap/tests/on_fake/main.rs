@@ -5,6 +5,7 @@ mod corners;
 mod objects;
 mod outcomes;
 mod races;
+mod refusals;
 mod requests;
 mod verdicts;
 
