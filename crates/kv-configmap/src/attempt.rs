@@ -330,7 +330,7 @@ impl Committer {
                     }
                 }
                 FailureKind::Refused | FailureKind::AlreadyExists => {
-                    return self.refused(batch, attempt, failure.error).await;
+                    return self.refused(batch, attempt, failure.error, backoff).await;
                 }
                 // Nobody need wait for what was not sent. But who goes on waiting does so with
                 // the same batch id, for the client may have hidden an earlier answer from us.
@@ -428,13 +428,11 @@ impl Committer {
         batch: &mut Vec<Pending>,
         attempt: Attempt,
         error: Error,
+        backoff: &mut Backoff,
     ) -> (Next, End) {
-        let known = self.shared.refresh().await;
-        if let Ok(known) = known
-            && let Resolved::Ended(Resolution::Applied) = attempt.resolution(&known)
-        {
-            let end = End::in_place(&known);
-            return (answer(batch, attempt.outcomes), end);
+        let resolved = self.resolve(batch, &attempt, backoff).await;
+        if let Resolved::Ended(Resolution::Applied) = resolved {
+            return self.resolved(batch, attempt, Resolution::Applied);
         }
         let error = self.doubt(&attempt, error);
         let end = attempt.unresolved();

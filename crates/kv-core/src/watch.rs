@@ -14,7 +14,8 @@ use crate::{Entry, Key, KvStore, Result, Revision};
 /// 3. A consumer that is too slow, a start that is too old, and a bucket that is torn down, give a
 ///    new [`WatchEvent::Snapshot`] whose [`SnapshotReason`] says why. It replaces everything seen
 ///    before: nothing is lost silently.
-/// 4. Entries whose time has come give [`WatchEvent::Expired`].
+/// 4. Entries whose time has come give [`WatchEvent::Expired`], also those whose time had come
+///    before their commit was told: directly after it.
 /// 5. Dropping the stream ends the watch. A slow consumer never delays writers.
 #[async_trait]
 pub trait WatchStore: KvStore {

@@ -294,10 +294,13 @@ impl Head {
             self.collapse(before);
         }
         let mut tail = self.tail.compress().ok_or(Excess::Head)?;
-        if self.is_fold_due(layout, &tail) && self.fold(layout, before) {
-            tail = self.tail.compress().ok_or(Excess::Head)?;
-        }
         self.tail_stored_bytes = tail.len();
+        if self.is_fold_due(layout, &tail) {
+            let mut folded = self.clone();
+            if folded.fold(layout, before) {
+                tail = self.replace_if_it_fits(folded, tail, room)?;
+            }
+        }
         if self.head_bytes() > self.head_capacity(room) {
             return Err(Excess::Head);
         }
@@ -305,6 +308,24 @@ impl Head {
             return Err(Excess::Bucket);
         }
         Ok(self.seal(tail))
+    }
+
+    /// A fold can make the data larger: what compresses well in the tail is lost among entries that
+    /// do not. Where only that makes it too large, everything stays as it is.
+    fn replace_if_it_fits(
+        &mut self,
+        mut folded: Self,
+        tail: Bytes,
+        room: Room,
+    ) -> Result<Bytes, Excess> {
+        let rest = folded.tail.compress().ok_or(Excess::Head)?;
+        folded.tail_stored_bytes = rest.len();
+        let fits = |head: &Self| head.head_bytes() <= head.head_capacity(room);
+        if fits(self) && !fits(&folded) {
+            return Ok(tail);
+        }
+        *self = folded;
+        Ok(rest)
     }
 
     fn head_capacity(&self, room: Room) -> usize {

@@ -6,9 +6,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use kv_core::{Key, ListOptions, Transaction};
 use proptest::prelude::*;
+use prost::Message;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 use super::{
-    BatchId, BucketId, DecodeError, Encoded, Head, Layout, Request, Segments, envelope, propose,
+    BatchId, BucketId, CAPACITY, DecodeError, Encoded, FORMAT, Head, Layout, Request, Segments,
+    Write, envelope, propose, proto,
 };
 
 fn now() -> SystemTime {
@@ -20,22 +24,7 @@ fn after(transactions: &[Transaction]) -> (Head, Bytes) {
     let mut head = Head::new(BucketId([9; 16]));
     let mut bytes = Bytes::new();
     for (number, transaction) in transactions.iter().enumerate() {
-        let version = (number + 10).to_string().parse().unwrap();
-        let batch = BatchId {
-            writer: 1,
-            counter: number as u64,
-        };
-        let request = Request {
-            store: "a test",
-            layout: &Layout::SINGLE_OBJECT,
-            transactions: &[Arc::new(transaction.clone())],
-            batch,
-            now: now(),
-            edit: None,
-            nonce: 0,
-        };
-        let proposal = propose(&head, version, &request).unwrap();
-        if let Some(write) = proposal.write {
+        if let Some(write) = write(&head, number as u64, transaction) {
             head = write.head;
             bytes = write.bytes;
         }
@@ -49,8 +38,99 @@ pub(super) fn decode(bytes: &Bytes, known: Option<&Head>) -> Result<Head, Decode
     Ok(assembled.0)
 }
 
+/// The write of one transaction, the `number`th; `None`: it changes nothing, or is refused.
+fn write(head: &Head, number: u64, transaction: &Transaction) -> Option<Write> {
+    let version = (number + 10).to_string().parse().unwrap();
+    let request = Request {
+        store: "a test",
+        layout: &Layout::SINGLE_OBJECT,
+        transactions: &[Arc::new(transaction.clone())],
+        batch: BatchId {
+            writer: 1,
+            counter: number,
+        },
+        now: now(),
+        edit: None,
+        nonce: 0,
+    };
+    propose(head, version, &request).unwrap().write
+}
+
 fn put(key: &str, value: impl Into<Bytes>) -> Transaction {
     Transaction::new().put(Key::new(key).unwrap(), value)
+}
+
+fn delete(key: &str) -> Transaction {
+    Transaction::new().delete(Key::new(key).unwrap())
+}
+
+/// Bytes that do not compress.
+fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut noise = vec![0; bytes];
+    StdRng::seed_from_u64(seed).fill_bytes(&mut noise);
+    noise
+}
+
+/// What the bytes of a head hold, undecoded.
+fn stored(bytes: &Bytes) -> proto::Head {
+    proto::Head::decode(envelope::open(envelope::HEAD, bytes, FORMAT).unwrap()).unwrap()
+}
+
+#[test]
+fn a_base_that_is_mostly_garbage_is_folded() {
+    // Together more than a tail holds before compression, and next to nothing after it.
+    let (a, b) = (put("a", vec![1; 40_000]), put("b", vec![2; 40_000]));
+    let mut history = vec![a, b, put("x", "1"), put("a", "1")];
+    let half = stored(&after(&history).1);
+    assert!(raw(&half.base) > 39_000);
+    history.push(put("b", "2"));
+    let (head, bytes) = after(&history);
+    let folded = stored(&bytes);
+    assert!(raw(&folded.base) < 100, "{}", raw(&folded.base));
+    assert!(
+        raw(&folded.tail) < 2_200,
+        "only what followers may need: {}",
+        raw(&folded.tail)
+    );
+    let read = decode(&bytes, None).unwrap();
+    assert!(read.snapshot().iter().eq(head.snapshot().iter()));
+}
+
+fn raw(block: &[u8]) -> usize {
+    super::block::raw_bytes(block).unwrap()
+}
+
+/// A bucket to which not a byte can be added, and which a fold would make larger: what compresses
+/// in the tail is lost among noise in the base.
+fn full_to_the_last_byte() -> Head {
+    let parts = 0..8;
+    let noise_each = (CAPACITY - 1_500) / parts.len();
+    let each = |put: &dyn Fn(Transaction, usize) -> Transaction| {
+        parts.clone().fold(Transaction::new(), put)
+    };
+    let key = |part: usize, what: &str| Key::new(format!("{part} {what}")).unwrap();
+    let base = each(&|all, part| all.put(key(part, "noise"), noise(part as u64, noise_each)));
+    let tail = each(&|all, part| all.put(key(part, "zeros"), vec![0; 100]));
+    let (head, _) = after(&[base, put("small", "1"), tail]);
+    let fill = |bytes| write(&head, 3, &put("filler", noise(99, bytes)));
+    let room = CAPACITY - head.head_bytes();
+    let filled = (0..room).rev().find_map(fill).unwrap().head;
+    assert_eq!(filled.head_bytes(), CAPACITY);
+    filled
+}
+
+#[test]
+fn a_delete_from_a_full_bucket_may_use_the_room_that_is_kept_for_it() {
+    let mut head = full_to_the_last_byte();
+    assert!(write(&head, 4, &put("another", "1")).is_none());
+    head = write(&head, 4, &delete("small")).unwrap().head;
+    assert!(head.head_bytes() > CAPACITY, "for now it takes more room");
+    let keys: Vec<Key> = head.snapshot().iter().map(|e| e.key.clone()).collect();
+    for (number, key) in keys.iter().enumerate() {
+        let delete = delete(key.as_str());
+        head = write(&head, 5 + number as u64, &delete).unwrap().head;
+    }
+    assert!(head.snapshot().is_empty());
 }
 
 #[test]

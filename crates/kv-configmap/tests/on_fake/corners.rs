@@ -10,10 +10,10 @@ use kv_core::prelude::*;
 use kv_core::{GetOptions, OpenMode, Outcome};
 use kv_fake_apiserver::{FakeApiServer, Fault, Kind, Verb};
 use serde_json::json;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tower::Service as _;
 
-use crate::{BUCKET, NAMESPACE, buckets, noise, open, open_single};
+use crate::{BUCKET, LATE, NAMESPACE, buckets, late_read, noise, open, open_single, under_way};
 
 fn key(text: &str) -> Key {
     Key::new(text).expect("a key")
@@ -122,17 +122,16 @@ async fn a_teardown_whose_answer_is_lost_does_not_delete_a_bucket_made_anew() {
     let server = FakeApiServer::new();
     let store = open(&server).await;
     store.put("k", "old").await.unwrap();
-    server.inject(Fault::answer_never().on(Verb::Delete));
-    let (torn, ()) = tokio::join!(store.teardown(), async {
-        sleep(Duration::from_secs(1)).await;
-        let other = open(&server).await;
-        assert!(
-            other.get("k").await.unwrap().is_none(),
-            "the teardown has happened"
-        );
-        other.put("k", "anew").await.unwrap();
-    });
-    torn.unwrap();
+    let teardown = |store: ConfigMapStore| async move { store.teardown().await };
+    let fault = Fault::answer_never();
+    let torn = under_way(&server, &store, Verb::Delete, fault, teardown).await;
+    let other = open(&server).await;
+    assert!(
+        other.get("k").await.unwrap().is_none(),
+        "the teardown has happened"
+    );
+    other.put("k", "anew").await.unwrap();
+    torn.await.unwrap().unwrap();
     let found = open(&server).await.get("k").await.unwrap();
     assert_eq!(found.unwrap().value, "anew");
 }
@@ -151,12 +150,7 @@ async fn a_late_read_does_not_bring_a_torn_down_bucket_back_into_the_cache() {
     let store = open(&server).await;
     store.put("k", "value").await.unwrap();
     let revision = open(&server).await.put("k", "newer").await.unwrap();
-    server.inject(Fault::late_answer(Duration::from_secs(5)).on(Verb::Get));
-    let reader = tokio::spawn({
-        let store = store.clone();
-        async move { store.get("k").await }
-    });
-    sleep(Duration::from_secs(1)).await;
+    let reader = late_read(&server, &store).await;
     store.teardown().await.unwrap();
     assert_eq!(cached(&store, "k").await, None);
     reader.await.unwrap().unwrap();
@@ -370,14 +364,10 @@ async fn already_exists_is_not_said_of_a_state_that_a_late_read_brought_back() {
         store.put("other", "value").await.unwrap();
         let other = open(&server).await;
         other.put("k", "value").await.unwrap();
-        server.inject(Fault::late_answer(Duration::from_secs(5)).on(Verb::Get));
-        let reader = tokio::spawn({
-            let store = store.clone();
-            async move { store.get("k").await }
-        });
-        sleep(Duration::from_secs(1)).await;
+        let begun = Instant::now();
+        let reader = late_read(&server, &store).await;
         other.teardown().await.unwrap();
-        sleep(Duration::from_millis(3_999)).await;
+        sleep_until(begun + LATE - Duration::from_millis(1)).await;
         // From here on there is no bucket, so that the key is absent.
         let created = store.create("k", "anew").await;
         assert!(created.is_ok(), "{created:?}");

@@ -5,17 +5,25 @@ mod corners;
 mod objects;
 mod outcomes;
 mod races;
+mod refusals;
 mod requests;
 mod segments;
 mod verdicts;
 
+use std::time::Duration;
+
 use kv_configmap::{Buckets, ConfigMapStore};
-use kv_core::OpenMode;
-use kv_fake_apiserver::{FakeApiServer, Kind, Verb};
+use kv_core::prelude::*;
+use kv_core::{Entry, OpenMode};
+use kv_fake_apiserver::{FakeApiServer, Fault, Kind, Verb};
 use serde_json::Value;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 const NAMESPACE: &str = "default";
 const BUCKET: &str = "approvals";
+/// After this time a late answer comes: before the client takes the request for lost.
+const LATE: Duration = Duration::from_secs(5);
 
 /// Without a budget, since not every test has a paused clock.
 fn buckets(server: &FakeApiServer) -> Buckets {
@@ -58,6 +66,49 @@ fn verbs(server: &FakeApiServer) -> Vec<Verb> {
     let requests = server.requests();
     let others = requests.iter().filter(|request| !follows(&request.query));
     others.map(|request| request.verb).collect()
+}
+
+/// Begins a call, and goes on as soon as a request of it with that verb has met the fault.
+async fn under_way<T, F>(
+    server: &FakeApiServer,
+    store: &ConfigMapStore,
+    verb: Verb,
+    fault: Fault,
+    call: impl FnOnce(ConfigMapStore) -> F,
+) -> JoinHandle<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    server.inject(fault.on(verb));
+    server.reset_requests();
+    let call = tokio::spawn(call(store.clone()));
+    while !verbs(server).contains(&verb) {
+        sleep(Duration::from_millis(1)).await;
+    }
+    call
+}
+
+/// A read of `k` that sees what is there now, and is answered [`LATE`].
+async fn late_read(
+    server: &FakeApiServer,
+    store: &ConfigMapStore,
+) -> JoinHandle<Result<Option<Entry>, Error>> {
+    let fault = Fault::late_answer(LATE);
+    let read = |store: ConfigMapStore| async move { store.get("k").await };
+    under_way(server, store, Verb::Get, fault, read).await
+}
+
+/// A put whose request has met the fault.
+async fn put_meeting(
+    server: &FakeApiServer,
+    store: &ConfigMapStore,
+    fault: Fault,
+    key: &'static str,
+    value: &'static str,
+) -> JoinHandle<Result<Revision, Error>> {
+    let put = move |store: ConfigMapStore| async move { store.put(key, value).await };
+    under_way(server, store, Verb::Update, fault, put).await
 }
 
 /// Bytes that do not compress.

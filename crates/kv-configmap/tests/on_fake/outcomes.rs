@@ -9,7 +9,7 @@ use kv_core::{OpenMode, Outcome};
 use kv_fake_apiserver::{FakeApiServer, Fault, Kind, Verb};
 use tokio::time::Instant;
 
-use crate::{BUCKET, NAMESPACE, buckets, object, open, verbs};
+use crate::{BUCKET, NAMESPACE, buckets, object, open, put_meeting};
 
 async fn increment(store: &impl KvStore) -> Result<Revision, Error> {
     store
@@ -269,15 +269,9 @@ async fn unanswered_put(
     store: &ConfigMapStore,
     meanwhile: impl AsyncFnOnce(),
 ) -> Result<Revision, Error> {
-    server.inject(Fault::answer_never().on(Verb::Update));
-    server.reset_requests();
-    let (put, ()) = tokio::join!(store.put("k", "unanswered"), async {
-        while verbs(server).is_empty() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        meanwhile().await;
-    });
-    put
+    let put = put_meeting(server, store, Fault::answer_never(), "k", "unanswered").await;
+    meanwhile().await;
+    put.await.expect("no panic")
 }
 
 #[tokio::test(start_paused = true)]

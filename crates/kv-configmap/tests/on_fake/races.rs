@@ -5,9 +5,11 @@ use std::time::Duration;
 use kv_core::prelude::*;
 use kv_core::{GetOptions, OpenMode, Outcome};
 use kv_fake_apiserver::{FakeApiServer, Fault, Kind, Verb};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use crate::{BUCKET, NAMESPACE, buckets, noise, object, open, open_single};
+use crate::{
+    BUCKET, LATE, NAMESPACE, buckets, late_read, noise, object, open, open_single, put_meeting,
+};
 
 /// Reads share requests, but only those that begin after them.
 #[tokio::test(start_paused = true)]
@@ -16,12 +18,7 @@ async fn a_read_is_never_answered_from_a_request_that_began_before_it() {
     let store = open(&server).await;
     store.put("k", "old").await.unwrap();
     // Carried out at once, so that it sees the old value; answered when the new one is in place.
-    server.inject(Fault::late_answer(Duration::from_secs(5)).on(Verb::Get));
-    let early = tokio::spawn({
-        let store = store.clone();
-        async move { store.get("k").await }
-    });
-    sleep(Duration::from_secs(1)).await;
+    let early = late_read(&server, &store).await;
     open_without_reset(&server)
         .await
         .put("k", "new")
@@ -59,12 +56,8 @@ async fn a_late_answer_to_a_write_does_not_take_the_cache_back() {
     let server = FakeApiServer::new();
     let store = open(&server).await;
     store.put("k", "first").await.unwrap();
-    server.inject(Fault::late_answer(Duration::from_secs(5)).on(Verb::Update));
-    let put = tokio::spawn({
-        let store = store.clone();
-        async move { store.put("k", "second").await }
-    });
-    sleep(Duration::from_secs(1)).await;
+    let fault = Fault::late_answer(LATE);
+    let put = put_meeting(&server, &store, fault, "k", "second").await;
     open_without_reset(&server)
         .await
         .put("k", "third")
@@ -86,12 +79,8 @@ async fn a_late_answer_to_a_write_does_not_bring_a_torn_down_bucket_back() {
     let server = FakeApiServer::new();
     let store = open(&server).await;
     store.put("k", "first").await.unwrap();
-    server.inject(Fault::late_answer(Duration::from_secs(5)).on(Verb::Update));
-    let put = tokio::spawn({
-        let store = store.clone();
-        async move { store.put("k", "second").await }
-    });
-    sleep(Duration::from_secs(1)).await;
+    let fault = Fault::late_answer(LATE);
+    let put = put_meeting(&server, &store, fault, "k", "second").await;
     store.teardown().await.unwrap();
     put.await.unwrap().unwrap();
     let cached = GetOptions::default().with_consistency(Consistency::Cached);
@@ -111,12 +100,8 @@ async fn a_put_that_was_told_as_not_applied_is_never_applied() {
     let store = open(&server).await;
     store.put("k", "before").await.unwrap();
     // The committer is busy for longer than the deadline of those who wait behind it.
-    server.inject(Fault::hang().on(Verb::Update).times(3));
-    let first = tokio::spawn({
-        let store = store.clone();
-        async move { store.put("other", "1").await }
-    });
-    sleep(Duration::from_millis(1)).await;
+    let fault = Fault::hang().times(3);
+    let first = put_meeting(&server, &store, fault, "other", "1").await;
     let gave_up = store.put("k", "gave up").await;
     let error = gave_up.unwrap_err();
     let _ = first.await.unwrap();
@@ -142,17 +127,59 @@ async fn of_a_batch_that_waits_those_who_gave_up_are_left_out() {
         .await
         .unwrap();
     patient.put("k", "before").await.unwrap();
-    server.inject(Fault::too_many_requests(20).on(Verb::Update));
-    let early = tokio::spawn({
-        let store = patient.clone();
-        async move { store.put("early", "1").await }
-    });
-    sleep(Duration::from_millis(1)).await;
+    let fault = Fault::too_many_requests(20);
+    let early = put_meeting(&server, &patient, fault, "early", "1").await;
     let dropped = patient.put("k", "dropped");
-    let _ = tokio::time::timeout(Duration::from_secs(1), dropped).await;
+    let _ = timeout(Duration::from_secs(1), dropped).await;
     early.await.unwrap().unwrap();
     sleep(Duration::from_secs(60)).await;
     assert_eq!(patient.get("k").await.unwrap().unwrap().value, "before");
+}
+
+/// Nothing is sent for callers who have all given up, whatever keeps their batch waiting.
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_nobody_waits_for_is_not_sent_again() {
+    let in_doubt = Fault::reset_before_apply().on(Verb::Update);
+    let throttled = Fault::too_many_requests(1).on(Verb::Update);
+    let unreadable = Fault::bad_gateway().on(Verb::Get);
+    let conflict = Fault::conflict().on(Verb::Update);
+    for (name, faults) in [
+        ("in doubt", vec![in_doubt]),
+        ("throttled", vec![throttled]),
+        ("after a conflict", vec![unreadable, conflict]),
+    ] {
+        let server = FakeApiServer::new();
+        let store = open(&server).await;
+        store.put("k", "before").await.unwrap();
+        for fault in faults {
+            server.inject(fault.always());
+        }
+        let both = async { tokio::join!(store.put("k", "1"), store.put("l", "2")) };
+        let both = timeout(Duration::from_secs(2), both).await;
+        assert!(both.is_err(), "{name}: {both:?}");
+        let sent = server.requests().len();
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(server.requests().len(), sent, "{name}");
+        server.calm();
+        assert_eq!(store.get("k").await.unwrap().unwrap().value, "before");
+        store.put("k", "next").await.unwrap();
+    }
+}
+
+/// Nor is a bucket made for them.
+#[tokio::test(start_paused = true)]
+async fn no_bucket_is_made_for_a_batch_that_nobody_waits_for() {
+    let server = FakeApiServer::new();
+    let store = open(&server).await;
+    store.teardown().await.unwrap();
+    server.inject(Fault::refuse_connection().on(Verb::Create).always());
+    let put = timeout(Duration::from_secs(2), store.put("k", "value")).await;
+    assert!(put.is_err(), "{put:?}");
+    let sent = server.requests().len();
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(server.requests().len(), sent);
+    server.calm();
+    store.put("k", "next").await.unwrap();
 }
 
 /// The version of a large bucket is looked at before it is served from memory.
@@ -180,12 +207,7 @@ async fn a_late_read_does_not_take_the_cache_back() {
         .put("k", "second")
         .await
         .unwrap();
-    server.inject(Fault::late_answer(Duration::from_secs(5)).on(Verb::Get));
-    let early = tokio::spawn({
-        let store = store.clone();
-        async move { store.get("k").await }
-    });
-    sleep(Duration::from_secs(1)).await;
+    let early = late_read(&server, &store).await;
     open_without_reset(&server)
         .await
         .put("k", "third")
@@ -209,12 +231,7 @@ async fn a_late_404_does_not_take_the_cache_back() {
     let server = FakeApiServer::new();
     let store = open(&server).await;
     store.teardown().await.unwrap();
-    server.inject(Fault::late_answer(Duration::from_secs(5)).on(Verb::Get));
-    let early = tokio::spawn({
-        let store = store.clone();
-        async move { store.get("k").await }
-    });
-    sleep(Duration::from_secs(1)).await;
+    let early = late_read(&server, &store).await;
     store.put("k", "value").await.unwrap();
     early.await.unwrap().unwrap();
     let cached = GetOptions::default().with_consistency(Consistency::Cached);

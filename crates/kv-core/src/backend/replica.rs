@@ -209,6 +209,9 @@ struct Watcher {
     position: Position,
     /// Expiries up to this time have been told.
     expired_until: SystemTime,
+    /// Comes directly after the event told last. `expired_until` is past these expiries, so that
+    /// nothing later would tell of them.
+    overdue: Option<WatchEvent>,
 }
 
 enum Position {
@@ -244,6 +247,7 @@ impl Watcher {
             wakeups,
             position,
             expired_until,
+            overdue: None,
         }
     }
 
@@ -273,6 +277,9 @@ impl Watcher {
 
     /// The next event that can be told at once.
     fn step(&mut self) -> Option<WatchEvent> {
+        if let Some(event) = self.overdue.take() {
+            return Some(event);
+        }
         let replica = self.replica.clone();
         let state = replica.state();
         let (epoch, revision) = match self.position {
@@ -333,7 +340,22 @@ impl Watcher {
         self.position = Position::After { epoch, revision };
         let matches = |change: &&Change| change.key().as_str().starts_with(&self.prefix);
         let changes: Vec<Change> = record.changes.iter().filter(matches).cloned().collect();
+        self.overdue = self.overdue(revision, &changes);
         (!changes.is_empty()).then_some(WatchEvent::Changes { revision, changes })
+    }
+
+    /// The expiry of entries whose time had come before they were told of: a commit takes a while
+    /// from its decision to its publication.
+    fn overdue(&self, revision: Revision, changes: &[Change]) -> Option<WatchEvent> {
+        let keys: Vec<Key> = changes
+            .iter()
+            .filter_map(|change| match change {
+                Change::Put(entry) if entry.is_expired(self.expired_until) => Some(&entry.key),
+                _ => None,
+            })
+            .cloned()
+            .collect();
+        (!keys.is_empty()).then_some(WatchEvent::Expired { revision, keys })
     }
 
     fn tell_expired(&mut self, snapshot: &Snapshot) -> Option<WatchEvent> {
@@ -353,5 +375,141 @@ impl Watcher {
         keys.filter(|key| key.as_str().starts_with(&self.prefix))
             .cloned()
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use futures::FutureExt;
+
+    use crate::backend::{Effect, Stored};
+    use crate::{Entry, ManualClock};
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn keys(names: &[&str]) -> Vec<Key> {
+        names.iter().map(|name| Key::new(*name).unwrap()).collect()
+    }
+
+    /// A replica at the time 100, and commits that were decided about whenever the test says.
+    struct Bench {
+        replica: Arc<Replica>,
+        clock: ManualClock,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let clock = ManualClock::default();
+            clock.set(at(100));
+            let replica = Replica::new(Snapshot::default(), Arc::new(clock.clone()));
+            let replica = Arc::new(replica);
+            Self { replica, clock }
+        }
+
+        /// Publishes puts with the seconds of their expiries, decided about at the second `now`.
+        fn publish(&self, now: u64, puts: &[(&str, u64)]) -> Revision {
+            let mut snapshot = self.replica.snapshot();
+            let reclaimed = snapshot.reclaim(at(now), usize::MAX);
+            let revision = Revision::new(snapshot.revision().get() + 1);
+            let (effects, changes): (Vec<_>, Vec<_>) = puts
+                .iter()
+                .map(|(name, expires)| put(name, *expires, revision))
+                .unzip();
+            snapshot.apply(revision, &effects);
+            let record = Record {
+                revision,
+                changes,
+                reclaimed,
+            };
+            self.replica.publish(snapshot, record);
+            revision
+        }
+
+        fn watch(&self, start: WatchStart) -> WatchStream {
+            self.replica
+                .watch(WatchOptions::prefix("p").with_start(start))
+        }
+    }
+
+    fn put(name: &str, expires: u64, revision: Revision) -> (Effect, Change) {
+        let key = Key::new(name).unwrap();
+        let (value, expires_at) = (Bytes::new(), Some(at(expires)));
+        let entry = Entry {
+            key: key.clone(),
+            value: value.clone(),
+            revision,
+            expires_at,
+        };
+        let stored = Some(Stored { value, expires_at });
+        (Effect { key, stored }, Change::Put(entry))
+    }
+
+    /// What the watch tells without waiting: each commit by its revision, each expiry by its keys
+    /// and the last commit before.
+    fn told(watch: &mut WatchStream) -> Vec<(Revision, Vec<Key>)> {
+        let mut told = Vec::new();
+        while let Some(event) = watch.next().now_or_never() {
+            told.push(match event.unwrap().unwrap() {
+                WatchEvent::Changes { revision, .. } => (revision, Vec::new()),
+                WatchEvent::Expired { revision, keys } => (revision, keys),
+                snapshot @ WatchEvent::Snapshot { .. } => panic!("{snapshot:?}"),
+            });
+        }
+        told
+    }
+
+    #[test]
+    fn what_has_expired_before_it_is_published_is_told_as_expired_after_its_commit() {
+        let bench = Bench::new();
+        let mut watch = bench.watch(WatchStart::Now);
+        let first = bench.publish(95, &[("o", 97), ("p1", 97), ("p2", 100), ("p3", 101)]);
+        let expected = [(first, vec![]), (first, keys(&["p1", "p2"]))];
+        assert_eq!(told(&mut watch), expected);
+        let second = bench.publish(100, &[("p4", 200)]);
+        assert_eq!(told(&mut watch), [(second, vec![])], "told once");
+        bench.clock.set(at(101));
+        assert_eq!(told(&mut watch), [(second, keys(&["p3"]))]);
+    }
+
+    #[test]
+    fn a_slow_consumer_is_told_so_once_before_the_commit_that_reclaims() {
+        let bench = Bench::new();
+        let mut watch = bench.watch(WatchStart::Now);
+        let first = bench.publish(95, &[("p1", 97), ("p2", 120)]);
+        let second = bench.publish(110, &[("p1", 98), ("p3", 130)]);
+        let third = bench.publish(125, &[("p4", 200)]);
+        bench.clock.set(at(150));
+        let expected = [
+            (first, vec![]),
+            (first, keys(&["p1"])),
+            (second, vec![]),
+            (second, keys(&["p1"])),
+            (second, keys(&["p2"])),
+            (third, vec![]),
+            (third, keys(&["p3"])),
+        ];
+        assert_eq!(told(&mut watch), expected);
+    }
+
+    #[test]
+    fn who_resumes_is_told_of_each_expiry_once() {
+        let bench = Bench::new();
+        let first = bench.publish(95, &[("p1", 97)]);
+        let second = bench.publish(110, &[("p2", 111)]);
+        bench.clock.set(at(112));
+        let expected = [
+            (first, vec![]),
+            (first, keys(&["p1"])),
+            (second, vec![]),
+            (second, keys(&["p2"])),
+        ];
+        let mut watch = bench.watch(WatchStart::After(Revision::ZERO));
+        assert_eq!(told(&mut watch), expected);
     }
 }

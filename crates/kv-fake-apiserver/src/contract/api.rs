@@ -16,7 +16,7 @@ pub(super) const MERGE: &str = "application/merge-patch+json";
 pub(super) const STRATEGIC: &str = "application/strategic-merge-patch+json";
 
 /// How long a case waits for anything.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// One namespace of a server.
 pub(super) struct Api {
@@ -186,6 +186,11 @@ impl Call<'_> {
             .expect("a whole body");
         let body = serde_json::from_slice(&bytes).expect("a JSON body");
         Answer { code, body }
+    }
+
+    /// The code alone, of an answer that may be of any form and length.
+    pub(super) async fn code(self) -> u16 {
+        self.response().await.status().as_u16()
     }
 
     /// Reads the lines of a watch until it ends, or until `enough` of them have come.

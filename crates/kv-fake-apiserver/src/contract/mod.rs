@@ -21,6 +21,7 @@
 mod api;
 mod create;
 mod delete;
+mod late_kind;
 mod list;
 mod metadata;
 mod namespace;
