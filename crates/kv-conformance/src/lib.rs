@@ -92,6 +92,7 @@
 
 pub mod cases;
 pub mod history;
+pub mod journal;
 pub mod watching;
 
 mod feed;
@@ -105,6 +106,7 @@ mod report;
 mod run;
 mod suite;
 mod support;
+mod violation;
 
 pub use harness::Harness;
 pub use hostile::HOSTILE_KEYS;
@@ -112,3 +114,4 @@ pub use lack::Lack;
 pub use listed::{CASES, Case, assert_every_case_is_listed};
 pub use place::Place;
 pub use run::{run, run_and_report};
+pub use violation::{Failure, Violation};
