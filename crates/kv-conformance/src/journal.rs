@@ -143,6 +143,12 @@ impl<B: Serialize, E: Serialize> Journal<B, E> {
         }
     }
 
+    /// Whether an attempt with this id is of the client of this journal.
+    #[must_use]
+    pub fn has(&self, id: u64) -> bool {
+        id >> CLIENT_SHIFT == self.client
+    }
+
     /// Shows the attempts so far to `read`.
     pub fn with<T>(&self, read: impl FnOnce(&[Attempt<B, E>]) -> T) -> T {
         read(&self.notes().attempts)

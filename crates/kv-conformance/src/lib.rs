@@ -79,6 +79,13 @@
 //! - A backend that needs a server puts `#[ignore]` on every test:
 //!   `suite!(#[ignore = "needs a server"] Server);`.
 //!
+//! # Beyond the suite
+//!
+//! What shows only under load, with faults, or over processes that are killed, is for a test of
+//! your own to bring about. The checks are here: [`workload`] drives clients and holds them to an
+//! invariant, [`history`] decides whether their calls are linearizable, [`watching`] checks what
+//! watchers were told, and [`journal`] keeps what clients did where it outlives them.
+//!
 //! # The report
 //!
 //! Where the environment variable `KV_CONFORMANCE_REPORT` names a directory, each case that
@@ -94,6 +101,7 @@ pub mod cases;
 pub mod history;
 pub mod journal;
 pub mod watching;
+pub mod workload;
 
 mod feed;
 mod harness;
