@@ -59,14 +59,14 @@ impl Dice {
     fn step(&mut self) -> Step {
         let handle = self.handle();
         match self.up_to(199) {
-            0..90 => self.commit(),
-            90..120 => Step::Get {
+            0..84 => self.commit(),
+            84..112 => Step::Get {
                 handle,
                 key: self.key(),
                 level: self.level(),
             },
-            120..150 => self.list(),
-            150..170 => Step::NextPage {
+            112..144 => self.list(),
+            144..168 => Step::NextPage {
                 handle: if self.one_in(8) {
                     self.handle()
                 } else {
@@ -74,14 +74,14 @@ impl Dice {
                 },
                 of: handle,
             },
-            170..184 => Step::Advance(self.span()),
-            184..188 => Step::Reopen { handle },
-            188..190 => Step::Restart,
-            190..194 => {
+            168..180 => Step::Advance(self.span()),
+            180..184 => Step::Reopen { handle },
+            184..186 => Step::Restart,
+            186..192 => {
                 let modes = [OpenMode::Open, OpenMode::Create, OpenMode::OpenOrCreate];
                 Step::Open(self.one_of(&modes))
             }
-            194..196 => Step::Teardown { handle },
+            192..196 => Step::Teardown { handle },
             _ => Step::Maintain { handle },
         }
     }
@@ -196,12 +196,12 @@ impl Dice {
     fn list(&mut self) -> Step {
         let limits = [
             None,
-            None,
             Some(0),
+            Some(1),
             Some(1),
             Some(2),
             Some(3),
-            Some(12),
+            Some(5),
             Some(usize::MAX),
         ];
         Step::List {
