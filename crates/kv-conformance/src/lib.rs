@@ -79,6 +79,13 @@
 //! - A backend that needs a server puts `#[ignore]` on every test:
 //!   `suite!(#[ignore = "needs a server"] Server);`.
 //!
+//! # Beyond the suite
+//!
+//! What shows only under load, with faults, or over processes that are killed, is for a test of
+//! your own to bring about. The checks are here: [`workload`] drives clients and holds them to an
+//! invariant, [`history`] decides whether their calls are linearizable, [`watching`] checks what
+//! watchers were told, and [`journal`] keeps what clients did where it outlives them.
+//!
 //! # The report
 //!
 //! Where the environment variable `KV_CONFORMANCE_REPORT` names a directory, each case that
@@ -92,7 +99,9 @@
 
 pub mod cases;
 pub mod history;
+pub mod journal;
 pub mod watching;
+pub mod workload;
 
 mod feed;
 mod harness;
@@ -105,6 +114,7 @@ mod report;
 mod run;
 mod suite;
 mod support;
+mod violation;
 
 pub use harness::Harness;
 pub use hostile::HOSTILE_KEYS;
@@ -112,3 +122,4 @@ pub use lack::Lack;
 pub use listed::{CASES, Case, assert_every_case_is_listed};
 pub use place::Place;
 pub use run::{run, run_and_report};
+pub use violation::{Failure, Violation};

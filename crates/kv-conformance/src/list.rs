@@ -176,6 +176,7 @@ macro_rules! __cases {
                 a_watch_after_the_newest_waits [Watch],
                 a_watch_from_now_begins_with_the_next_commit [Watch],
                 a_watch_can_be_resumed [Watch],
+                a_quiet_watch_can_be_resumed [Watch],
                 a_consumer_that_never_reads_delays_nobody [Watch],
                 a_dropped_watch_disturbs_nobody [Watch],
                 two_watchers_are_told_the_same [Watch],

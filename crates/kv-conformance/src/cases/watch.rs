@@ -8,7 +8,10 @@ use kv_core::{
 use crate::Place;
 use crate::feed::{Feed, put_of, snapshot, watchable, write};
 use crate::support::{entry_of, everything, fill, key, names, noise, open, put, together};
-use crate::watching::{self, Written, atomic, ordered, reliable, replay, resumable, unique};
+use crate::watching::{
+    self, History, Written, atomic, bookmarkable, ordered, position, reliable, replay, resumable,
+    unique,
+};
 
 /// First comes a snapshot of all entries.
 pub async fn a_watch_begins_with_a_snapshot(h: &dyn Place) {
@@ -161,7 +164,27 @@ pub async fn a_watch_can_be_resumed(h: &dyn Place) {
     }
     let mut feed = Feed::from(&store, WatchStart::After(seen)).await;
     let resumed = feed.until(written[9].revision).await;
-    resumable(&first, &resumed, "", start, &written);
+    assert_eq!(position(&first), Some(seen));
+    resumable(&first, &resumed, "", start, &History::from(written)).unwrap();
+}
+
+/// A watcher that is told nothing, because others change other keys, can be resumed where it was.
+pub async fn a_quiet_watch_can_be_resumed(h: &dyn Place) {
+    let store = watchable(h).await;
+    let start = put(&store, "p/start", "v").await;
+    let mut feed = Feed::new(&store, WatchOptions::prefix("p/")).await;
+    let first = vec![feed.next().await];
+    let mut written = Vec::new();
+    for i in 0..h.watch_history() / 2 {
+        written.push(write(&store, put_of("q", i.to_string())).await);
+    }
+    drop(feed);
+    assert_eq!(position(&first), Some(start), "nothing else was told");
+    let after = WatchOptions::prefix("p/").with_start(WatchStart::After(start));
+    let mut feed = Feed::new(&store, after).await;
+    written.push(write(&store, put_of("p/next", "v")).await);
+    let resumed = vec![feed.next().await];
+    resumable(&first, &resumed, "p/", start, &History::from(written)).unwrap();
 }
 
 /// A consumer that never reads delays nobody.
@@ -230,10 +253,12 @@ pub async fn a_watch_beside_writers_is_complete(h: &dyn Place) {
     let written = done.await.concat();
     let last = written.iter().map(|commit| commit.revision).max().unwrap();
     let events = feed.until(last).await;
-    ordered(&events);
-    unique(&events);
-    atomic(&events, "", &written);
-    reliable(&events, "", Revision::ZERO, &written);
+    let history = History::from(written);
+    ordered(&events).unwrap();
+    unique(&events).unwrap();
+    atomic(&events, "", &history).unwrap();
+    reliable(&events, "", Revision::ZERO, &history).unwrap();
+    bookmarkable(&events, "", Revision::ZERO, &history).unwrap();
     assert_eq!(replay(&events), everything(&store).await.entries);
 }
 
@@ -257,14 +282,15 @@ pub async fn a_watch_of_a_prefix_beside_writers_is_complete(h: &dyn Place) {
     let mut written = done.await.concat();
     written.push(write(&store, put_of("p/last", "v")).await);
     let events = feed.until(written.last().unwrap().revision).await;
-    ordered(&events);
-    unique(&events);
-    atomic(&events, "p/", &written);
+    let history = History::from(written);
+    ordered(&events).unwrap();
+    unique(&events).unwrap();
+    atomic(&events, "p/", &history).unwrap();
     let start = match &events[0] {
         WatchEvent::Snapshot { revision, .. } => *revision,
         other => panic!("first a snapshot, got {other:?}"),
     };
-    reliable(&events, "p/", start, &written);
+    reliable(&events, "p/", start, &history).unwrap();
     let told: Vec<Entry> = replay(&events);
     assert_eq!(names(&told), ["p/last"]);
 }

@@ -57,8 +57,8 @@ pub async fn a_slow_consumer_gets_a_snapshot(h: &dyn Place) {
         events.iter().any(lagged),
         "a watcher that fell behind is told so"
     );
-    ordered(&events);
-    unique(&events);
+    ordered(&events).unwrap();
+    unique(&events).unwrap();
     assert_eq!(
         replay(&events),
         everything(&store).await.entries,

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use kv_core::Key;
 
@@ -44,11 +44,11 @@ pub fn is_linearizable(calls: &[&Call]) -> bool {
             path.pop();
             continue;
         };
-        let (before, first) = (place.value, fork.first);
+        let (before, first) = (place.state, fork.first);
         if !search.take(&mut place, next) {
             continue;
         }
-        if seen.insert((place.taken.clone(), place.value)) {
+        if seen.insert((place.taken.clone(), place.state)) {
             let fork = search.fork(&place, first);
             path.push(Fork {
                 came_by: Some((next, before)),
@@ -64,17 +64,9 @@ pub fn is_linearizable(calls: &[&Call]) -> bool {
 /// The calls that matter, in the order of their beginnings: neither reads without an answer, nor
 /// writes of unknown outcome that nobody can have noticed.
 fn relevant<'a>(calls: &[&'a Call]) -> Vec<&'a Call> {
-    let mut noticed: HashSet<Value> = HashSet::from([None]);
-    let mut refused = false;
-    for call in calls {
-        match call.action {
-            Action::Read(value) | Action::Replace { old: value, .. } => {
-                noticed.insert(value);
-            }
-            Action::Refused(_) => refused = true,
-            Action::Write(_) => {}
-        }
-    }
+    let noticed = mentioned(calls);
+    let is_refusal = |call: &&Call| matches!(call.action, Action::Refused(_));
+    let refused = calls.iter().any(is_refusal);
     let matters = |call: &&&Call| match call.action {
         _ if call.returned.is_some() => true,
         Action::Read(_) | Action::Refused(_) => false,
@@ -85,13 +77,31 @@ fn relevant<'a>(calls: &[&'a Call]) -> Vec<&'a Call> {
     calls
 }
 
+/// The values that an answer depends on.
+fn mentioned(calls: &[&Call]) -> HashSet<Value> {
+    let values = calls.iter().filter_map(|call| match call.action {
+        Action::Read(value) | Action::Refused(value) | Action::Replace { old: value, .. } => {
+            Some(value)
+        }
+        Action::Write(_) => None,
+    });
+    values.chain([None]).collect()
+}
+
 /// Where the search is: the calls taken so far, and what is stored after them.
 struct Place {
     /// One bit for each call.
     taken: Vec<u64>,
     /// How many of them have a known outcome.
     known: usize,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct State {
     value: Value,
+    /// What was stored before the calls of unknown outcome that were taken last.
+    before_unknown: Option<Value>,
 }
 
 impl Place {
@@ -102,8 +112,8 @@ impl Place {
 
 /// A place from which several calls can come next.
 struct Fork {
-    /// The call by which the search came here, and what was stored before it.
-    came_by: Option<(usize, Value)>,
+    /// The call by which the search came here, and the state before it.
+    came_by: Option<(usize, State)>,
     /// Calls before this one are all taken, or have an unknown outcome.
     first: usize,
     /// What can come next and was not tried, the best last.
@@ -114,15 +124,21 @@ struct Fork {
 struct Search<'a> {
     calls: Vec<&'a Call>,
     /// The calls of unknown outcome.
-    unknown: Vec<usize>,
+    unknown: Vec<Unknown>,
     /// How many calls have a known outcome: those that must all be taken.
     known: usize,
 }
 
+struct Unknown {
+    call: usize,
+    /// The call before it that differs in nothing that an answer depends on. It began earlier, so
+    /// that this one need not be tried before it is taken.
+    twin: Option<usize>,
+}
+
 impl<'a> Search<'a> {
     fn new(calls: Vec<&'a Call>) -> Self {
-        let unknown = (0..calls.len()).filter(|i| calls[*i].returned.is_none());
-        let unknown: Vec<usize> = unknown.collect();
+        let unknown = unknown(&calls);
         let known = calls.len() - unknown.len();
         Self {
             calls,
@@ -136,25 +152,49 @@ impl<'a> Search<'a> {
         Place {
             taken,
             known: 0,
-            value: None,
+            state: State {
+                value: None,
+                before_unknown: None,
+            },
         }
     }
 
     /// Takes a call, if it fits what is stored.
     fn take(&self, place: &mut Place, next: usize) -> bool {
-        let Some(after) = self.calls[next].action.apply(place.value) else {
+        let Some(state) = self.after(place.state, next) else {
             return false;
         };
         place.taken[next / 64] |= 1 << (next % 64);
         place.known += usize::from(self.calls[next].returned.is_some());
-        place.value = after;
+        place.state = state;
         true
     }
 
-    fn undo(&self, place: &mut Place, last: usize, before: Value) {
+    /// The state after a call; `None`: it does not fit, or need not be tried here.
+    ///
+    /// Calls of unknown outcome are only tried right before a call that does not fit without them:
+    /// an order in which they come earlier, or for nothing, remains one when they are moved there,
+    /// or left out. For the same reason a write that overwrites another of them is not tried.
+    fn after(&self, state: State, next: usize) -> Option<State> {
+        let call = self.calls[next];
+        let value = call.action.apply(state.value)?;
+        let before_unknown = match (call.returned, state.before_unknown) {
+            (Some(_), Some(before)) if call.action.apply(before).is_some() => return None,
+            (Some(_), _) => None,
+            (None, None) => Some(state.value),
+            (None, Some(_)) if matches!(call.action, Action::Write(_)) => return None,
+            (None, before) => before,
+        };
+        Some(State {
+            value,
+            before_unknown,
+        })
+    }
+
+    fn undo(&self, place: &mut Place, last: usize, before: State) {
         place.taken[last / 64] &= !(1 << (last % 64));
         place.known -= usize::from(self.calls[last].returned.is_some());
-        place.value = before;
+        place.state = before;
     }
 
     /// What can come next: a call that began before any other ended that is not taken.
@@ -172,8 +212,13 @@ impl<'a> Search<'a> {
             }
         }
         // A call of unknown outcome is tried where no other fits: it may never have taken place.
-        let can_come = |i: &usize| self.calls[*i].invoked <= end && !place.has(*i);
-        let mut untried: Vec<usize> = self.unknown.iter().copied().filter(can_come).collect();
+        let can_come = |unknown: &&Unknown| {
+            self.calls[unknown.call].invoked <= end
+                && !place.has(unknown.call)
+                && unknown.twin.is_none_or(|twin| place.has(twin))
+        };
+        let unknown = self.unknown.iter().filter(can_come);
+        let mut untried: Vec<usize> = unknown.map(|unknown| unknown.call).collect();
         untried.extend(known.into_iter().rev());
         Fork {
             came_by: None,
@@ -183,139 +228,29 @@ impl<'a> Search<'a> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rand::rngs::StdRng;
-    use rand::{RngExt, SeedableRng};
-
-    fn call(invoked: u64, returned: Option<u64>, action: Action) -> Call {
-        Call {
-            key: Key::new("k").unwrap(),
-            invoked,
-            returned,
-            action,
-        }
-    }
-
-    /// Tries every order of every choice of the calls of unknown outcome.
-    fn by_brute_force(calls: &[Call], value: Value) -> bool {
-        if calls.iter().all(|call| call.returned.is_none()) {
-            return true;
-        }
-        let end = calls.iter().filter_map(|call| call.returned).min().unwrap();
-        (0..calls.len())
-            .filter(|i| calls[*i].invoked <= end)
-            .any(|i| {
-                let mut rest = calls.to_vec();
-                let next = rest.remove(i);
-                next.action
-                    .apply(value)
-                    .is_some_and(|value| by_brute_force(&rest, value))
-            })
-    }
-
-    fn random_value(rng: &mut StdRng) -> Value {
-        let number = rng.random_range(0..4);
-        (number > 0).then_some(number)
-    }
-
-    /// A few calls with answers that are right for some order, most of the time.
-    fn random_history(rng: &mut StdRng) -> Vec<Call> {
-        let mut value = None;
-        let mut next = 4;
-        let calls = rng.random_range(1..8);
-        (0..calls)
-            .map(|at: u64| {
-                next += 1;
-                let seen = if rng.random_bool(0.75) {
-                    value
-                } else {
-                    random_value(rng)
-                };
-                let new = rng.random_bool(0.8).then_some(next);
-                let action = match rng.random_range(0..5) {
-                    0 | 1 => Action::Read(seen),
-                    2 => Action::Write(new),
-                    3 => Action::Replace { old: seen, new },
-                    _ => Action::Refused(random_value(rng)),
-                };
-                value = action.apply(value).unwrap_or(value);
-                let began = (at * 10).saturating_sub(rng.random_range(0..25));
-                let lasted = rng.random_range(1..25);
-                let known = rng.random_bool(0.8);
-                call(began, known.then_some(at * 10 + lasted), action)
-            })
-            .collect()
-    }
-
-    #[test]
-    fn it_agrees_with_brute_force() {
-        let (mut right, mut wrong) = (0, 0);
-        for seed in 0..10_000 {
-            let history = random_history(&mut StdRng::seed_from_u64(seed));
-            let expected = by_brute_force(&history, None);
-            let calls: Vec<&Call> = history.iter().collect();
-            assert_eq!(
-                is_linearizable(&calls),
-                expected,
-                "seed {seed}: {history:#?}"
-            );
-            *(if expected { &mut right } else { &mut wrong }) += 1;
-        }
-        assert!(
-            right > 2_500 && wrong > 2_500,
-            "{right} right and {wrong} wrong histories"
-        );
-    }
-
-    #[test]
-    fn an_old_value_after_a_new_one_was_read_is_wrong() {
-        let history = [
-            call(0, Some(1), Action::Write(Some(1))),
-            call(2, Some(9), Action::Write(Some(2))),
-            call(3, Some(4), Action::Read(Some(2))),
-            call(5, Some(6), Action::Read(Some(1))),
-        ];
-        assert_eq!(check(&history), Err(vec![Key::new("k").unwrap()]));
-        assert_eq!(check(&history[..3]), Ok(()));
-    }
-
-    #[test]
-    fn a_write_of_unknown_outcome_may_come_late_or_never() {
-        let lost = call(0, None, Action::Write(Some(1)));
-        let missing = call(1, Some(2), Action::Read(None));
-        let found = call(3, Some(4), Action::Read(Some(1)));
-        assert_eq!(check(&[lost.clone(), missing.clone()]), Ok(()));
-        assert_eq!(
-            check(&[lost.clone(), missing.clone(), found.clone()]),
-            Ok(())
-        );
-        let again = call(5, Some(6), Action::Read(None));
-        assert!(
-            check(&[lost, missing, found, again]).is_err(),
-            "it came once"
-        );
-    }
-
-    #[test]
-    fn a_long_history_is_checked_in_no_time() {
-        let mut rng = StdRng::seed_from_u64(1);
-        let (mut value, mut history) = (None, Vec::new());
-        for at in 0..5_000 {
-            let action = if rng.random_bool(0.5) {
-                Action::Write(Some(at))
-            } else {
-                Action::Read(value)
+/// The calls of unknown outcome, each with its twin.
+fn unknown(calls: &[&Call]) -> Vec<Unknown> {
+    let mentioned = mentioned(calls);
+    let mut last = HashMap::new();
+    let unknown = calls
+        .iter()
+        .enumerate()
+        .filter(|(_, call)| call.returned.is_none());
+    unknown
+        .map(|(i, call)| {
+            let (needs, leaves) = match call.action {
+                Action::Write(new) => (None, new),
+                Action::Replace { old, new } => (Some(old), new),
+                Action::Read(value) | Action::Refused(value) => (Some(value), value),
             };
-            value = action.apply(value).unwrap();
-            let known = rng.random_bool(0.98) || matches!(action, Action::Read(_));
-            history.push(call(
-                at * 10,
-                known.then_some(at * 10 + rng.random_range(1..150)),
-                action,
-            ));
-        }
-        assert_eq!(check(&history), Ok(()));
-    }
+            let leaves = mentioned.contains(&leaves).then_some(leaves);
+            Unknown {
+                call: i,
+                twin: last.insert((needs, leaves), i),
+            }
+        })
+        .collect()
 }
+
+#[cfg(test)]
+mod tests;

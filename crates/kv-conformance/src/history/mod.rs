@@ -3,6 +3,35 @@
 //! A [`Recorder`] notes what clients do; [`check`] decides, key by key, whether there is an order
 //! of the calls that explains every answer and in which no call comes before one that had ended
 //! when it began.
+//!
+//! Clients in several processes write journals, which [`read`] puts together:
+//!
+//! ```
+//! use kv_conformance::history::{self, Recorder};
+//! use kv_conformance::journal::{Journal, machine_nanos};
+//! use kv_core::Key;
+//!
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! # let directory = std::env::temp_dir().join(format!("kv-history-{}", std::process::id()));
+//! # std::fs::create_dir_all(&directory).unwrap();
+//! # let path = directory.join("client-7.jsonl");
+//! // In each client process, which has a number of its own:
+//! let file = std::fs::File::create(&path)?;
+//! let recorder = Recorder::new(Journal::of_client(7, machine_nanos).with_file(file));
+//! # let store = kv_memory::MemoryStore::new();
+//! # let key = Key::new("k").unwrap();
+//! recorder.put(&store, &key).await.ok();
+//! recorder.get(&store, &key).await.ok();
+//!
+//! // Afterwards, in the process that checks, with the files of all clients:
+//! let file = std::io::BufReader::new(std::fs::File::open(&path)?);
+//! let calls = history::read([file])?;
+//! assert_eq!(calls.len(), 2);
+//! assert_eq!(history::check(&calls), Ok(()));
+//! # std::fs::remove_dir_all(directory)?;
+//! # std::io::Result::Ok(())
+//! # }).unwrap();
+//! ```
 
 mod checker;
 mod recorder;
@@ -10,7 +39,7 @@ mod recorder;
 use kv_core::Key;
 
 pub use checker::{check, is_linearizable};
-pub use recorder::Recorder;
+pub use recorder::{Answer, Begun, Recorder, read};
 
 /// What is stored under a key: a number that no other call of the history writes; `None`: nothing.
 pub type Value = Option<u64>;
