@@ -74,7 +74,10 @@ impl Dice {
                 },
                 of: handle,
             },
-            168..180 => Step::Advance(self.span()),
+            168..176 => Step::Advance(self.span()),
+            176..180 => Step::Expire {
+                is_early: self.one_in(2),
+            },
             180..184 => Step::Reopen { handle },
             184..186 => Step::Restart,
             186..192 => {

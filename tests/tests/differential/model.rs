@@ -67,6 +67,13 @@ impl Model {
         row.filter(|row| is_live(row, self.now))
     }
 
+    /// How long it takes until the next entry expires.
+    pub(crate) fn until_expiry(&self) -> Option<Duration> {
+        let times = self.state().rows.values().filter_map(|row| row.expires_at);
+        let next = times.filter(|at| *at > self.now).min()?;
+        next.duration_since(self.now).ok()
+    }
+
     /// The commit that is meant.
     pub(crate) fn resolve(&self, which: Which) -> Wanted {
         match which {

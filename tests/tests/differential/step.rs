@@ -32,6 +32,10 @@ pub(crate) enum Step {
     },
     /// Moves the clock.
     Advance(Duration),
+    /// Moves the clock to where the next entry expires, or a nanosecond less.
+    Expire {
+        is_early: bool,
+    },
     /// Drops a handle and opens it anew.
     Reopen {
         handle: usize,

@@ -121,7 +121,15 @@ impl<S: Subject> Trial<S> {
                 self.list(handle, page, level).await
             }
             Step::NextPage { handle, of } => self.next_page(handle, of).await,
-            Step::Advance(by) => self.advance(by),
+            Step::Advance(by) => {
+                self.advance(by);
+                Ok(())
+            }
+            Step::Expire { is_early } => {
+                let wait = self.model.until_expiry().unwrap_or_default();
+                self.advance(wait.saturating_sub(Duration::from_nanos(is_early.into())));
+                Ok(())
+            }
             Step::Reopen { handle } => self.reopen(handle..handle + 1).await,
             Step::Restart => self.reopen(0..HANDLES).await,
             Step::Open(mode) => self.open(mode).await,
@@ -323,10 +331,9 @@ impl<S: Subject> Trial<S> {
         }
     }
 
-    fn advance(&mut self, by: Duration) -> Result<(), Difference> {
+    fn advance(&mut self, by: Duration) {
         self.clock.advance(by);
         self.model.now += by;
-        Ok(())
     }
 
     async fn reopen(&mut self, which: std::ops::Range<usize>) -> Result<(), Difference> {
