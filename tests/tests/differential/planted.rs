@@ -182,8 +182,10 @@ impl Bug for NeverRenewed {
 fn is_found<B: Bug>(most: usize) {
     let report = (0..5).find_map(difference::<Buggy<B>>);
     let report = report.expect("the bug is found");
-    let steps = report.lines().filter(|line| line.starts_with("  "));
-    assert!(steps.count() <= most, "it takes few steps:\n{report}");
+    let is_step = |line: &&str| line.starts_with(|c: char| c.is_ascii_digit());
+    let steps = report.lines().filter_map(|line| line.strip_prefix("  "));
+    let steps = steps.filter(is_step).count();
+    assert!(steps <= most, "it takes few steps:\n{report}");
     assert!(report.contains("KV_DIFFERENTIAL_STEPS="), "{report}");
 }
 
@@ -214,5 +216,5 @@ fn a_prefix_that_knows_separators_is_found() {
 
 #[test]
 fn a_cache_that_is_never_renewed_is_found() {
-    is_found::<NeverRenewed>(3);
+    is_found::<NeverRenewed>(5);
 }
