@@ -13,6 +13,7 @@ use crate::committer::{Committer, Fate, Pending, value_bytes};
 use crate::describe::describe_head;
 use crate::engine::{BatchId, BucketId, Head, Proposal, Request, Resolution, Write, propose};
 use crate::failure::{Failure, FailureKind};
+use crate::hooks::{Bug, CrashPoint};
 use crate::known::{Known, Present};
 use crate::maintainer::Wake;
 use crate::object::{Metadata, head_body};
@@ -70,6 +71,7 @@ impl Committer {
         if self.answer_given_up(batch, &base.head) {
             return Next::Answered;
         }
+        let fresh = fresh || self.shared.hooks.has(Bug::VerdictOnStaleBase);
         self.begin_sweep_epoch(&base.head);
         let Proposal { outcomes, write } = match self.propose(&base, batch).await {
             Ok(proposal) => proposal,
@@ -87,7 +89,9 @@ impl Committer {
             None => self.refresh(batch, backoff).await,
             Some(_) if base.is_immutable => answer_all(batch, &self.immutable()),
             Some(write) => {
-                if let Err(failure) = self.create_segments(&base, &write).await {
+                let hooks = self.shared.hooks.clone();
+                let early = !hooks.has(Bug::SegmentsAfterHead);
+                if early && let Err(failure) = self.create_segments(&base, &write).await {
                     return self.without_segments(batch, outcomes.len(), &failure, backoff);
                 }
                 let body = self.body(&base, &write);
@@ -104,7 +108,13 @@ impl Committer {
                     generation,
                     in_doubt,
                 };
-                self.write(batch, attempt, backoff).await
+                let late = (!early).then(|| (attempt.base.clone(), attempt.write.segments.clone()));
+                let next = self.write(batch, attempt, backoff).await;
+                if let Some((base, segments)) = late {
+                    let (id, owner) = (base.head.id(), &base.metadata);
+                    let _ = self.shared.create_segments(id, &segments, owner).await;
+                }
+                next
             }
         }
     }
@@ -197,7 +207,10 @@ impl Committer {
         // Should the write not come about, a sweep removes them.
         let _ = self.maintainer.send(Wake::Sweep);
         let (id, owner) = (base.head.id(), &base.metadata);
+        let hooks = &self.shared.hooks;
+        hooks.reach(CrashPoint::BeforeSegmentsOfCommit).await;
         self.shared.create_segments(id, &segments, owner).await?;
+        hooks.reach(CrashPoint::SegmentsOfCommitMade).await;
         self.posted
             .segments
             .extend(segments.iter().map(|segment| segment.id));
@@ -236,6 +249,9 @@ impl Committer {
     fn body(&self, base: &Present, write: &Write) -> Bytes {
         let mut metadata = base.metadata.clone();
         metadata.reset_managed_fields();
+        if self.shared.hooks.has(Bug::UnconditionalWrite) {
+            metadata.forget_version();
+        }
         let limit = self.shared.layout.bucket_bytes;
         describe_head(&mut metadata, self.shared.api.bucket(), &write.head, limit);
         head_body(self.shared.api.resource(), &metadata, &write.bytes)
@@ -252,7 +268,7 @@ impl Committer {
         if batch.is_empty() {
             return Next::Answered;
         }
-        let id = BucketId::random();
+        let id = BucketId::random(self.shared.hooks.random());
         let empty = Arc::new(Present::empty(id));
         match self.propose(&empty, batch).await {
             Ok(Proposal {
@@ -309,13 +325,30 @@ impl Committer {
         if !claim(&batch[..count]) {
             return (Next::Answered, End::NotApplied);
         }
+        let hooks = &self.shared.hooks;
+        hooks.reach(CrashPoint::BeforeWrite).await;
+        if hooks.has(Bug::AnswerBeforeWrite) {
+            let outcomes = std::mem::take(&mut attempt.outcomes);
+            answer(batch, outcomes);
+        }
         loop {
             let failure = match self.shared.api.replace(attempt.body.clone()).await {
-                Ok(metadata) => return self.written(batch, attempt, metadata),
+                Ok(metadata) => {
+                    hooks.reach(CrashPoint::Written).await;
+                    return self.written(batch, attempt, metadata);
+                }
                 Err(failure) => failure,
             };
             debug!(bucket = self.shared.api.describe(), kind = ?failure.kind, "a write failed");
             match failure.kind {
+                FailureKind::Conflict if hooks.has(Bug::ConflictSwallowed) => {
+                    return (answer(batch, attempt.outcomes), End::Unknown);
+                }
+                FailureKind::Unknown if hooks.has(Bug::NewBatchAfterUnknown) => {
+                    requeue(&batch[..count]);
+                    let _ = self.shared.refresh().await;
+                    return (Next::AfterConflict, End::Unknown);
+                }
                 FailureKind::Conflict | FailureKind::Missing => {
                     match self.resolve(batch, &attempt, backoff).await {
                         Resolved::Ended(resolution) => {
@@ -409,6 +442,9 @@ impl Committer {
         let count = attempt.outcomes.len();
         loop {
             let failure = match self.shared.refresh().await {
+                Ok(_) if self.shared.hooks.has(Bug::BatchIdIgnored) => {
+                    return Resolved::Ended(Resolution::NotApplied);
+                }
                 Ok(known) => return attempt.resolution(&known),
                 Err(failure) => failure,
             };

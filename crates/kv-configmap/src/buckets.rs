@@ -10,6 +10,7 @@ use crate::api::BucketApi;
 use crate::budget::{Rate, WriteBudget};
 use crate::engine::Layout;
 use crate::handle::Handle;
+use crate::hooks::Hooks;
 use crate::name;
 use crate::resource::Resource;
 use crate::shared::Shared;
@@ -51,6 +52,7 @@ pub struct Buckets {
     clock: Arc<dyn Clock>,
     layout: Layout,
     budget: Arc<WriteBudget>,
+    hooks: Hooks,
     open: Arc<Mutex<HashMap<String, Weak<Handle>>>>,
 }
 
@@ -77,6 +79,7 @@ impl Buckets {
             clock: Arc::new(SystemClock),
             layout: Layout::SEGMENTED,
             budget: Arc::new(WriteBudget::new(Some(Rate::DEFAULT))),
+            hooks: Hooks::default(),
             open: Arc::default(),
         }
     }
@@ -148,6 +151,18 @@ impl Buckets {
         self.with_layout(Layout::TINY)
     }
 
+    /// Puts the store into the hands of a simulation.
+    #[cfg(feature = "simulation")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn in_simulation(self, simulation: crate::Simulation) -> Self {
+        Self {
+            hooks: Hooks::new(simulation),
+            open: Arc::default(),
+            ..self
+        }
+    }
+
     fn with_layout(self, layout: Layout) -> Self {
         Self {
             layout,
@@ -206,7 +221,8 @@ impl Buckets {
             let (namespace, bucket) = (self.namespace.clone(), name.to_owned());
             let api = BucketApi::new(self.client.clone(), self.resource, namespace, bucket);
             let clock = ForwardClock::new(self.clock.clone());
-            let shared = Shared::new(api, clock, self.layout, self.budget.clone());
+            let (budget, hooks) = (self.budget.clone(), self.hooks.clone());
+            let shared = Shared::new(api, clock, self.layout, budget, hooks);
             let handle = Arc::new(Handle::start(shared, self.deadline));
             open.insert(name.to_owned(), Arc::downgrade(&handle));
             handle

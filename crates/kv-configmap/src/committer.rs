@@ -143,6 +143,7 @@ impl Committer {
                     Err(_) => return true,
                 },
                 None => tokio::select! {
+                    biased;
                     received = self.queue.recv() => received,
                     Some(edit) = self.edits.recv() => {
                         self.edit = Some(edit);

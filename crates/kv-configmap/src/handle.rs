@@ -71,7 +71,7 @@ impl Handle {
         let (reads, read_queue) = mpsc::channel(QUEUE);
         let (wake, wakes) = mpsc::unbounded_channel();
         let (edit, edits) = mpsc::channel(1);
-        let mut random: StdRng = rand::make_rng();
+        let mut random = shared.hooks.random();
         tokio::spawn(reader::serve(shared.clone(), read_queue, random.random()));
         let seed = StdRng::from_rng(&mut random);
         tokio::spawn(Committer::new(shared.clone(), commit_queue, edits, wake, seed).run());
@@ -91,7 +91,11 @@ impl Handle {
     fn follow(&self) -> &Follower {
         self.follower.get_or_init(|| {
             let (sender, status) = watch::channel(Following::NotYet);
-            let task = follow(self.shared.clone(), sender, rand::random());
+            let task = follow(
+                self.shared.clone(),
+                sender,
+                self.shared.hooks.random().random(),
+            );
             let task = tokio::spawn(task).abort_handle();
             Follower { task, status }
         })

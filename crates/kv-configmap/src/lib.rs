@@ -76,6 +76,8 @@ mod engine;
 mod failure;
 mod follower;
 mod handle;
+#[cfg_attr(not(feature = "simulation"), allow(dead_code, unreachable_pub))]
+mod hooks;
 mod known;
 mod lifecycle;
 mod maintainer;
@@ -88,4 +90,7 @@ mod store;
 mod waiting;
 
 pub use buckets::Buckets;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub use hooks::{Bug, CrashPoint, Simulation};
 pub use store::ConfigMapStore;

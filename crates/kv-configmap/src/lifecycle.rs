@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kv_core::backend::Backoff;
 use kv_core::{Error, OpenMode, Result};
+use rand::RngExt;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::debug;
 
@@ -26,7 +27,7 @@ impl Handle {
                 _ => return Ok(()),
             }
         }
-        let id = BucketId::random();
+        let id = BucketId::random(self.shared.hooks.random());
         let create = |shared: Arc<Shared>| async move { shared.create(id).await };
         match self.until_deadline(create).await {
             Ok(_) => Ok(()),
@@ -99,7 +100,7 @@ impl Handle {
         F: Future<Output = Result<T, Failure>> + Send,
     {
         let deadline = Instant::now() + self.deadline;
-        let mut backoff = Backoff::new(rand::random());
+        let mut backoff = Backoff::new(self.shared.hooks.random().random());
         let mut in_doubt = false;
         loop {
             let mut failure = match timeout_at(deadline, request(self.shared.clone())).await {

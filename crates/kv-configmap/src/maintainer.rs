@@ -15,6 +15,7 @@ use crate::engine::{
     BucketId, Edit, Head, Job, Layout, NewSegment, Round, SegmentId, flush, merge,
 };
 use crate::failure::Failure;
+use crate::hooks::{Bug, CrashPoint};
 use crate::known::Present;
 use crate::object::Metadata;
 use crate::shared::{Shared, off_runtime};
@@ -36,6 +37,27 @@ pub(crate) enum Wake {
     Obsolete(Vec<SegmentId>),
     /// There may be segments that no head has ever named.
     Sweep,
+}
+
+/// The places in a flush or a merge where a process can die.
+#[derive(Clone, Copy)]
+struct Step {
+    planned: CrashPoint,
+    made: CrashPoint,
+    in_place: CrashPoint,
+}
+
+impl Step {
+    const FLUSH: Self = Self {
+        planned: CrashPoint::FlushPlanned,
+        made: CrashPoint::SegmentsOfFlushMade,
+        in_place: CrashPoint::Flushed,
+    };
+    const MERGE: Self = Self {
+        planned: CrashPoint::MergePlanned,
+        made: CrashPoint::SegmentsOfMergeMade,
+        in_place: CrashPoint::Merged,
+    };
 }
 
 pub(crate) struct Maintainer {
@@ -82,6 +104,7 @@ impl Maintainer {
         let first = match self.obsolete.first() {
             None => self.wakes.recv().await?,
             Some((due, _)) => tokio::select! {
+                biased;
                 wake = self.wakes.recv() => wake?,
                 () = sleep_until(*due) => return Some(false),
             },
@@ -107,7 +130,7 @@ impl Maintainer {
     }
 
     async fn flush_and_merge(&mut self) {
-        let flushed = self.repeat(|head, layout, nonce, _| {
+        let flushed = self.repeat(Step::FLUSH, |head, layout, nonce, _| {
             let is_due = head.is_flush_due(layout);
             is_due.then(|| flush(head, layout, nonce)).flatten()
         });
@@ -115,7 +138,7 @@ impl Maintainer {
             return;
         }
         self.flushes += 1;
-        while self.repeat(merge).await {}
+        while self.repeat(Step::MERGE, merge).await {}
         if self.sweep_is_due || self.flushes >= FLUSHES_BETWEEN_SWEEPS {
             self.flushes = 0;
             self.sweep_is_due = false;
@@ -127,6 +150,7 @@ impl Maintainer {
     /// meanwhile. `true`: something was put in place.
     async fn repeat(
         &mut self,
+        step: Step,
         plan: impl Fn(&Head, &Layout, u64, &mut Round) -> Option<Job> + Copy + Send + 'static,
     ) -> bool {
         for _ in 0..ATTEMPTS {
@@ -147,7 +171,7 @@ impl Maintainer {
             let Some(job) = job else {
                 return false;
             };
-            match self.place(&present, job).await {
+            match self.place(step, &present, job).await {
                 Ok(true) => return true,
                 Ok(false) => {}
                 Err(failure) => {
@@ -161,7 +185,7 @@ impl Maintainer {
     }
 
     /// Makes the segments of a job, then has the committer put them in place.
-    async fn place(&mut self, base: &Present, job: Job) -> Result<bool, Failure> {
+    async fn place(&mut self, step: Step, base: &Present, job: Job) -> Result<bool, Failure> {
         let id = base.head.id();
         let shared = self.shared.clone();
         let _maintenance = shared.maintenance.lock().await;
@@ -173,10 +197,18 @@ impl Maintainer {
         {
             return Ok(false);
         }
+        shared.hooks.reach(step.planned).await;
         self.create(base, &job.segments).await?;
+        shared.hooks.reach(step.made).await;
+        if shared.hooks.has(Bug::ObsoleteRemovedEarly) {
+            self.remove(id, &job.obsolete).await?;
+        }
         self.shared.note_maintenance(None);
         match self.hand_over(id, job.edit).await {
-            Fate::InPlace(_) => Ok(true),
+            Fate::InPlace(_) => {
+                shared.hooks.reach(step.in_place).await;
+                Ok(true)
+            }
             Fate::Outdated { named } => {
                 let made = job.segments.iter().map(|segment| segment.id);
                 let orphans: BTreeSet<_> = made.filter(|id| !named.contains(id)).collect();
@@ -231,15 +263,25 @@ impl Maintainer {
             return;
         };
         let waiting: BTreeSet<_> = self.obsolete.iter().map(|(_, id)| *id).collect();
-        if self.unnamed(&listed, &present.head, &waiting).is_empty() {
+        self.shared.hooks.reach(CrashPoint::SweepListed).await;
+        let unnamed = self.unnamed(&listed, &present.head, &waiting);
+        if unnamed.is_empty() {
+            return;
+        }
+        if self.shared.hooks.has(Bug::SweepWithoutEpoch) {
+            for segment in unnamed {
+                let _ = self.shared.api.delete_segment(&segment).await;
+            }
             return;
         }
         let Fate::InPlace(present) = self.hand_over(id, Edit::RaiseSweepEpoch).await else {
             return;
         };
+        self.shared.hooks.reach(CrashPoint::SweepEpochRaised).await;
         for segment in self.unnamed(&listed, &present.head, &waiting) {
             // What fails is left to the next sweep.
             let _ = self.shared.api.delete_segment(&segment).await;
+            self.shared.hooks.reach(CrashPoint::OrphanRemoved).await;
         }
     }
 
@@ -266,6 +308,10 @@ impl Maintainer {
         let Some(present) = known.present().filter(|_| !due.is_empty()) else {
             return;
         };
+        self.shared
+            .hooks
+            .reach(CrashPoint::BeforeObsoleteRemoved)
+            .await;
         // What fails is left to a sweep.
         self.sweep_is_due |= self.remove(present.head.id(), &due).await.is_err();
     }
@@ -285,6 +331,7 @@ impl Maintainer {
         listed.retain(|segment| names.contains(segment.name()));
         for segment in listed {
             self.shared.api.delete_segment(&segment).await?;
+            self.shared.hooks.reach(CrashPoint::ObsoleteRemoved).await;
         }
         Ok(())
     }

@@ -44,6 +44,11 @@ impl Metadata {
         self.0.get("labels")?.get(name)?.as_str()
     }
 
+    /// Lets a write replace whatever version is there.
+    pub(crate) fn forget_version(&mut self) {
+        self.0.remove("resourceVersion");
+    }
+
     pub(crate) fn set_label(&mut self, name: &str, value: &str) {
         self.set("labels", name, value);
     }

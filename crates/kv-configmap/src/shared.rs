@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use kv_core::backend::{Cursors, ForwardClock, Replica, Snapshot};
+use kv_core::backend::{Cursors, ForwardClock, Record, Replica, Snapshot};
 use kv_core::{Error, Revision};
 use tokio::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::engine::{
     BucketId, Head, History, Layout, NewSegment, SegmentId, SegmentRef, Segments, Step,
 };
 use crate::failure::{Failure, FailureKind};
+use crate::hooks::{Bug, CrashPoint, Hooks};
 use crate::known::{Known, Present, Unassembled, check_ours};
 use crate::object::{Metadata, Object, head_body};
 
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<ForwardClock>,
     pub(crate) cursors: Cursors,
     pub(crate) layout: Layout,
+    pub(crate) hooks: Hooks,
     pub(crate) budget: Arc<WriteBudget>,
     /// The newest known state once more, with its history, for watchers.
     pub(crate) replica: Arc<Replica>,
@@ -105,6 +107,7 @@ impl Shared {
         clock: ForwardClock,
         layout: Layout,
         budget: Arc<WriteBudget>,
+        hooks: Hooks,
     ) -> Self {
         let clock = Arc::new(clock);
         let replica = Replica::new(Snapshot::default(), clock.clone());
@@ -112,7 +115,11 @@ impl Shared {
             api,
             clock,
             cursors: Cursors::default(),
-            layout,
+            layout: Layout {
+                bug: hooks.bug(),
+                ..layout
+            },
+            hooks,
             budget,
             replica: Arc::new(replica),
             cell: Mutex::default(),
@@ -152,11 +159,13 @@ impl Shared {
         let mut metadata = self.api.new_metadata();
         let limit = self.layout.bucket_bytes;
         describe_head(&mut metadata, self.api.bucket(), &head, limit);
+        self.hooks.reach(CrashPoint::BeforeCreate).await;
         let created = self
             .api
             .create(head_body(self.api.resource(), &metadata, &bytes))
             .await;
         let metadata = created.map_err(|failure| self.not_created(failure))?;
+        self.hooks.reach(CrashPoint::Created).await;
         let version = metadata.resource_version();
         let version = version.map_err(|error| Failure::new(FailureKind::Refused, error))?;
         let present = Present {
@@ -210,8 +219,9 @@ impl Shared {
     /// Deletes the object of that uid, and makes what is there afterwards the known state.
     pub(crate) async fn delete(&self, uid: &str) -> Result<Deletion, Failure> {
         let (_, generation) = self.known_at();
+        self.hooks.reach(CrashPoint::BeforeTeardown).await;
         match self.api.delete(uid).await {
-            Ok(Deletion::Done) => {}
+            Ok(Deletion::Done) => self.hooks.reach(CrashPoint::HeadRemoved).await,
             Ok(Deletion::Pending) => return Err(self.terminating()),
             // Somebody else has deleted it, or an earlier request of ours has, and perhaps there
             // is a new one, which is not the one that was to be deleted.
@@ -236,7 +246,13 @@ impl Shared {
         // What is being made is made before, or not at all.
         let _quiet = self.maintenance.lock().await;
         let segments = self.api.segments(bucket).await?;
-        let delete = |segment: Metadata| async move { self.api.delete_segment(&segment).await };
+        let delete = |segment: Metadata| async move {
+            self.api.delete_segment(&segment).await?;
+            self.hooks
+                .reach(CrashPoint::SegmentsOfTeardownRemoved)
+                .await;
+            Ok(())
+        };
         let deletions: Vec<_> = segments.into_iter().map(delete).collect();
         stream::iter(deletions)
             .buffer_unordered(SEGMENTS_AT_ONCE)
@@ -271,6 +287,9 @@ impl Shared {
     pub(crate) async fn refresh(&self) -> Result<Known, Failure> {
         loop {
             let (known, generation) = self.known_at();
+            if self.hooks.has(Bug::StaleRead) && known.present().is_some() {
+                return Ok(known);
+            }
             let read = self.read(&known).await?;
             if let Some(newest) = self.publish_read(read, generation) {
                 return Ok(newest);
@@ -417,9 +436,12 @@ impl Shared {
         let unchanged = cell.generation == generation;
         match (&read.known, &cell.known) {
             (read, known) if read.is_same(known) => {}
-            _ if unchanged => cell.put(read, &self.replica),
-            (Known::Present(one), Known::Present(known)) if one.version < known.version => {}
-            (Known::Present(_), Known::Present(_)) => cell.put(read, &self.replica),
+            _ if unchanged => cell.put(read, &self.replica, self.hooks.bug()),
+            (Known::Present(one), Known::Present(known))
+                if one.version < known.version && !self.hooks.has(Bug::KnownStateGoesBack) => {}
+            (Known::Present(_), Known::Present(_)) => {
+                cell.put(read, &self.replica, self.hooks.bug())
+            }
             // A bucket was made or deleted meanwhile, and a 404 has no version to compare.
             _ => return None,
         }
@@ -434,12 +456,12 @@ impl Shared {
         match (&written.known, &cell.known) {
             (Known::Present(one), Known::Present(known)) => {
                 if one.version > known.version {
-                    cell.put(written, &self.replica);
+                    cell.put(written, &self.replica, self.hooks.bug());
                 }
             }
             // A deletion that was seen since came after the write, or the write would not have
             // found its base.
-            _ if unchanged => cell.put(written, &self.replica),
+            _ if unchanged => cell.put(written, &self.replica, self.hooks.bug()),
             _ => return false,
         }
         true
@@ -452,14 +474,14 @@ impl Shared {
 }
 
 impl Cell {
-    fn put(&mut self, found: Found, replica: &Replica) {
-        self.tell(&found, replica);
+    fn put(&mut self, found: Found, replica: &Replica, bug: Option<Bug>) {
+        self.tell(&found, replica, bug);
         self.known = found.known;
         self.generation += 1;
     }
 
     /// Tells watchers how the known state becomes the one that was found.
-    fn tell(&self, found: &Found, replica: &Replica) {
+    fn tell(&self, found: &Found, replica: &Replica, bug: Option<Bug>) {
         let snapshot = found.known.snapshot();
         let is_other = match (self.known.present(), found.known.present()) {
             (Some(known), Some(found)) => known.head.id() != found.head.id(),
@@ -477,13 +499,31 @@ impl Cell {
                 replica.begin(snapshot, *after, records.collect());
             }
             (History::Commits { after, steps }, Some(at)) if leads_on_from(at, *after, steps) => {
-                for step in steps.iter().filter(|step| step.record.revision > at) {
+                for step in told(steps, at, bug) {
                     replica.publish(step.snapshot.clone(), step.record.clone());
                 }
             }
             (History::Lost, Some(Revision::ZERO)) if snapshot.is_empty() => {}
+            (History::Lost, Some(_)) if bug == Some(Bug::GapNotTold) => {
+                let (revision, changes, reclaimed) = (snapshot.revision(), vec![], vec![]);
+                let record = Record {
+                    revision,
+                    changes,
+                    reclaimed,
+                };
+                replica.publish(snapshot, record);
+            }
             _ => replica.skip_to(snapshot),
         }
+    }
+}
+
+/// The commits that watchers are told of who have been told up to `at`.
+fn told(steps: &[Step], at: Revision, bug: Option<Bug>) -> Vec<&Step> {
+    let new = steps.iter().filter(|step| step.record.revision > at);
+    match bug {
+        Some(Bug::CommitsCoalesced) => new.last().into_iter().collect(),
+        _ => new.collect(),
     }
 }
 

@@ -8,7 +8,11 @@ pub struct Violation(String);
 
 impl Violation {
     /// Fails with the message unless the promise was kept.
-    pub(crate) fn unless(kept: bool, what: impl FnOnce() -> String) -> Result<(), Self> {
+    ///
+    /// # Errors
+    ///
+    /// The promise was broken.
+    pub fn unless(kept: bool, what: impl FnOnce() -> String) -> Result<(), Self> {
         if kept { Ok(()) } else { Err(Self(what())) }
     }
 }

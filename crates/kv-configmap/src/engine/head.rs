@@ -6,6 +6,7 @@ use bytes::Bytes;
 use kv_core::backend::{Effect, Snapshot};
 use kv_core::{Entry, Key, Revision};
 use prost::Message;
+use rand::Rng;
 
 use super::assemble::Step;
 use super::layout::Layout;
@@ -57,8 +58,10 @@ const _: () = assert!(WRITERS * 34 + RECENT * 10 + 300 < ADMINISTRATION_BYTES);
 pub(crate) struct BucketId(pub(crate) [u8; 16]);
 
 impl BucketId {
-    pub(crate) fn random() -> Self {
-        Self(rand::random())
+    pub(crate) fn random(mut random: impl Rng) -> Self {
+        let mut id = Self([0; 16]);
+        random.fill_bytes(&mut id.0);
+        id
     }
 }
 

@@ -1,5 +1,6 @@
 use super::block::BLOCK_RAW_BYTES;
 use super::head::CAPACITY;
+use crate::hooks::Bug;
 
 /// How a bucket spreads over objects, and the bounds of each part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub(crate) struct Layout {
     pub(crate) step_bytes: u64,
     /// How much a bucket may hold, compressed.
     pub(crate) bucket_bytes: u64,
+    /// A bug that a simulation has planted.
+    pub(crate) bug: Option<Bug>,
 }
 
 /// How much a bucket may hold unless it is set.
@@ -37,6 +40,7 @@ impl Layout {
         fanout: 8,
         step_bytes: 4 * 1024 * 1024,
         bucket_bytes: BUCKET_BYTES,
+        bug: None,
     };
 
     /// One object.

@@ -334,13 +334,16 @@ fn an_edit_that_no_longer_fits_changes_nothing() {
     }
     let early = flush(&bucket.head, &bucket.layout, 1).unwrap();
     assert!(bucket.flush(), "another one was faster");
-    assert!(!bucket.head.clone().apply(&early.edit));
+    assert!(!bucket.head.clone().apply(&early.edit, false));
     assert!(bucket.put("x", vec![1; 40]));
     let late = flush(&bucket.head, &bucket.layout, 2).unwrap();
-    assert!(bucket.head.clone().apply(&late.edit));
+    assert!(bucket.head.clone().apply(&late.edit, false));
     let mut swept = bucket.head.clone();
-    assert!(swept.apply(&Edit::RaiseSweepEpoch));
-    assert!(!swept.apply(&late.edit), "its segments may have been swept");
+    assert!(swept.apply(&Edit::RaiseSweepEpoch, false));
+    assert!(
+        !swept.apply(&late.edit, false),
+        "its segments may have been swept"
+    );
 }
 
 #[test]

@@ -1,20 +1,25 @@
 //! What keeps a bucket in shape: flushing the tail, merging small runs, compacting those that
 //! hold mostly what has been overwritten.
 
+use std::collections::BTreeSet;
+
 use kv_core::Revision;
 
 use super::edit::{Edit, Replacement};
 use super::head::Head;
 use super::layout::Layout;
 use super::run::{self, Run};
-use super::segment::NewSegment;
+use super::segment::{NewSegment, SegmentId};
 use super::state::{Item, Range};
+use crate::hooks::Bug;
 
 /// Segments to make, and the edit that puts them in place afterwards.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) edit: Edit,
     pub(crate) segments: Vec<NewSegment>,
+    /// The segments that are no longer needed once it is in place.
+    pub(crate) obsolete: BTreeSet<SegmentId>,
 }
 
 /// A compaction under way: it rewrites every run that was written from a state before this one.
@@ -72,6 +77,9 @@ pub(crate) fn merge(head: &Head, layout: &Layout, nonce: u64, round: &mut Round)
     };
     let mut items = head.state.items(range, None);
     items.retain(|item| head.is_needed(item, range));
+    if layout.bug == Some(Bug::TombstoneDropped) {
+        items.retain(|item| matches!(item, Item::Entry(_)));
+    }
     let (by, segments) = write(head, layout, nonce, range, &items).unzip();
     let by = by.into_iter().collect();
     Some(replace(
@@ -152,6 +160,8 @@ fn replace(
     by: Vec<Run>,
     segments: Vec<NewSegment>,
 ) -> Job {
+    let old = replaced.iter().flat_map(|run| &run.segments);
+    let obsolete = old.map(|segment| segment.id).collect();
     let replacement = Replacement {
         sweep_epoch: head.sweep_epoch,
         range,
@@ -161,5 +171,6 @@ fn replace(
     Job {
         edit: Edit::Replace(replacement),
         segments,
+        obsolete,
     }
 }

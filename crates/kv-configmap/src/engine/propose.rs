@@ -15,6 +15,7 @@ use super::segment::NewSegment;
 use super::state::Item;
 use super::version::ResourceVersion;
 use super::writers::BatchId;
+use crate::hooks::Bug;
 
 /// What is to become of a bucket.
 pub(crate) struct Request<'a> {
@@ -102,8 +103,14 @@ impl Draft {
         count: usize,
     ) -> Result<Self> {
         let mut next = version.next_revision(base.revision())?;
+        if request.layout.bug == Some(Bug::RevisionReused) {
+            next = Revision::new(base.revision().get() + 1);
+        }
         let mut head = base.clone();
-        let has_edit = request.edit.is_some_and(|edit| head.apply(edit));
+        let is_unchecked = request.layout.bug == Some(Bug::FlushOfAnotherBase);
+        let has_edit = request
+            .edit
+            .is_some_and(|edit| head.apply(edit, is_unchecked));
         let mut draft = Self {
             head,
             outcomes: Vec::new(),

@@ -42,7 +42,9 @@ impl Backoff {
             .saturating_mul(1 << self.attempts.min(10))
             .min(self.longest);
         self.attempts = self.attempts.saturating_add(1);
-        bound.mul_f64(self.next_fraction())
+        // Timers have no finer steps than milliseconds.
+        let millis = bound.as_secs_f64() * 1_000.0 * self.next_fraction();
+        Duration::from_millis(millis.round() as u64)
     }
 
     /// A number from 0 to 1: the finalizer of splitmix64, which is enough to spread waits.
