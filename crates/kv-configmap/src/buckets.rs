@@ -107,15 +107,23 @@ impl Buckets {
         }
     }
 
-    /// Keeps each bucket in one object: at most 1,036,288 bytes after compression, and a role that
-    /// names that object is enough. A bucket that has segments already does not open.
+    /// Keeps each bucket in one object: at most 1,036,288 bytes after compression, values of at most
+    /// 1,024,000 bytes, and a role that names that object is enough. Every commit then writes the
+    /// whole bucket.
+    ///
+    /// A bucket that has segments already does not open: it is
+    /// [`Error::Unsupported`](kv_core::Error::Unsupported). So is one to which a program gives
+    /// segments that does not open it so. This also resets [`Buckets::with_bucket_bytes`].
     #[must_use]
     pub fn in_single_objects(self) -> Self {
         self.with_layout(Layout::SINGLE_OBJECT)
     }
 
     /// Sets how much a bucket may hold, in bytes after compression: 64 MiB unless it is set, at
-    /// most 1 GiB. All of it is kept in memory.
+    /// most 1 GiB. All of it is kept in memory. What has been overwritten comes on top in the
+    /// cluster, until it is compacted.
+    ///
+    /// Give the same to every program that writes the bucket: each refuses what is over its own.
     #[must_use]
     pub fn with_bucket_bytes(self, bytes: u64) -> Self {
         let bucket_bytes = bytes.min(MOST_BUCKET_BYTES);
@@ -127,8 +135,9 @@ impl Buckets {
     }
 
     /// Sets how many bytes of objects are written to the cluster: 256 KiB a second over time, and
-    /// 4 MiB at once, unless it is set. Writes wait while that is used up, and share more
-    /// transactions each; none fails for it.
+    /// 4 MiB at once, unless it is set. Writes wait while that is used up, at most 5 s each, and
+    /// share more transactions each; none fails for it. All buckets that are opened from this
+    /// `Buckets` and its clones share the budget.
     #[must_use]
     pub fn with_write_budget(self, bytes_per_second: u64, burst_bytes: u64) -> Self {
         self.with_budget(Some(Rate {
@@ -187,8 +196,9 @@ impl Buckets {
     /// [`Error::NotFound`](kv_core::Error::NotFound) for a missing bucket or namespace,
     /// [`Error::BucketExists`](kv_core::Error::BucketExists),
     /// [`Error::Foreign`](kv_core::Error::Foreign) where the object was not made by us,
-    /// [`Error::Corrupt`](kv_core::Error::Corrupt) where it is damaged, and the failures of the
-    /// API server.
+    /// [`Error::Corrupt`](kv_core::Error::Corrupt) where it, or one of its segments, is damaged,
+    /// [`Error::Unsupported`](kv_core::Error::Unsupported) where it has segments and is to be in a
+    /// single object, or is of a newer format, and the failures of the API server.
     pub async fn open(&self, name: &str, mode: OpenMode) -> Result<ConfigMapStore> {
         name::check_namespace(&self.namespace)?;
         name::check_bucket(name)?;

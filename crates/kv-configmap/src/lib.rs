@@ -14,40 +14,62 @@
 //! # }
 //! ```
 //!
+//! A bucket begins as one object, its *head*. When it grows, what it holds moves to further objects,
+//! immutable *segments*, which the head names; when it shrinks, it returns into the head.
+//!
 //! # What it promises
 //!
 //! - **Any number of writers**, in any number of processes: every write is conditional on the
-//!   version of the object that it was decided on, and a writer that was slower decides again.
-//! - **One request a put**: a put on a bucket that nobody else has changed is one request; a
-//!   linearizable get is one, a get with [`Consistency::Cached`](kv_core::Consistency::Cached)
-//!   none. Puts that wait at the same time share a write, and gets a read.
+//!   version of the head that it was decided on, and a writer that was slower decides again.
+//! - **One request a put**: a put of up to 32 KiB on a bucket that nobody else has changed is one
+//!   request; a linearizable get is one, a get with
+//!   [`Consistency::Cached`](kv_core::Consistency::Cached) none. Puts that wait at the same time
+//!   share a write, and gets a read. What a put sends hardly grows with the bucket.
 //! - **Exactly once**: a write whose answer was lost is sent again as it was, and found by its
 //!   batch id in the head if it had been applied.
 //! - **Durable**: acknowledged means stored in the cluster's etcd.
+//! - **Watched**: [`WatchStore`](kv_core::WatchStore) tells of every commit of every process, in
+//!   order, or says with a snapshot that some were missed.
 //!
 //! # Limits
 //!
-//! | what | limit |
-//! |---|---|
-//! | bucket | 1,036,288 bytes after compression, 98.8 % of a ConfigMap |
-//! | value | 1,024,000 bytes |
-//! | key | 1,024 bytes |
-//! | transaction | 1,024 operations |
-//! | bucket name | 200 characters, an RFC 1123 subdomain |
-//! | raw data of a bucket | 64 MiB |
+//! | what | limit | in a single object |
+//! |---|---|---|
+//! | bucket | 64 MiB after compression; [`Buckets::with_bucket_bytes`] sets it, up to 1 GiB | 1,036,288 bytes, 98.8 % of a ConfigMap |
+//! | value | 16 MiB | 1,024,000 bytes |
+//! | key | 1,024 bytes | the same |
+//! | transaction | 1,024 operations | the same |
+//! | bucket name | 200 characters, an RFC 1123 subdomain | the same |
+//! | raw data of a bucket | 4 times the bucket, at least 256 MiB | 64 MiB |
+//! | writes, over time | 256 KiB a second and 4 MiB at once; [`Buckets::with_write_budget`] sets it | the same |
 //!
-//! The store has no [`WatchStore`](kv_core::WatchStore).
+//! What counts against the limit of a bucket, and what [`Usage::bytes`](kv_core::Usage::bytes)
+//! tells, is about what is live, after compression. What was overwritten takes room besides, about
+//! as much again at most, until it is compacted. All of a bucket is kept in memory, uncompressed.
+//!
+//! Write many small values in one transaction, or side by side, rather than one after the other:
+//! each write of a head counts against the budget.
 //!
 //! # Permissions
 //!
-//! `get`, `update` and `create` on `configmaps` (or `secrets`), and `delete` for teardown. A role
-//! that names the one object (`resourceNames`) is enough for all but `create`, which Kubernetes
-//! cannot restrict by name.
+//! On `configmaps` (or `secrets`): `get`, `list`, `create` and `delete`, which have to be for all
+//! of the namespace, because the names of segments are not known beforehand; and `update` and
+//! `watch`, for which a role that names the head (`resourceNames`) is enough. With Secrets that is
+//! the right to read every Secret of the namespace.
 //!
-//! # Cached reads
+//! [`Buckets::in_single_objects`] keeps each bucket in its head. For one that exists, a role that
+//! names it is then enough, with `get` and `update`, and with `list` and `watch` to follow it. Every
+//! program that shares the bucket has to open it so.
 //!
-//! [`Consistency::Cached`](kv_core::Consistency::Cached) answers from what the store knows, which
-//! its own commits and its other reads renew. Nothing renews it in the background.
+//! # Cached reads and watches
+//!
+//! [`Consistency::Cached`](kv_core::Consistency::Cached) answers at once from what the store knows.
+//! The first such read, or the first [`watch`](kv_core::WatchStore::watch), begins to follow the
+//! bucket: one watch on the API server, for all handles of one [`Buckets`] on it, renews what is
+//! known until the last handle is dropped. Where the server does not allow that, a watch is
+//! [`Error::Forbidden`](kv_core::Error::Forbidden), and only the store's own commits and other reads
+//! renew what cached reads see. A connection that has died without a word is noticed after 255 s at
+//! most.
 //!
 //! # Clocks
 //!

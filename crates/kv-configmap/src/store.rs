@@ -10,7 +10,7 @@ use kv_core::{
 
 use crate::handle::Handle;
 
-/// A bucket in a ConfigMap or Secret, as the [`Buckets`](crate::Buckets) says from which it was
+/// A bucket in ConfigMaps or Secrets, as the [`Buckets`](crate::Buckets) says from which it was
 /// opened. Clones are handles on the same bucket; see the [crate page](crate).
 #[derive(Clone)]
 pub struct ConfigMapStore {
