@@ -11,6 +11,7 @@ use crate::budget::{Rate, WriteBudget};
 use crate::engine::Layout;
 use crate::handle::Handle;
 use crate::name;
+use crate::report::{CheckReport, Orphan};
 use crate::resource::Resource;
 use crate::shared::Shared;
 use crate::store::ConfigMapStore;
@@ -192,6 +193,38 @@ impl Buckets {
         name::check_namespace(&self.namespace)?;
         name::check_bucket(name)?;
         self.handle(name).teardown().await
+    }
+
+    /// Finds out what is damaged in the bucket `name`, and what can be read in spite of it. Nothing
+    /// is written.
+    ///
+    /// It asks for every object of the bucket, and for the names of all in the namespace.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`](kv_core::Error::NotFound),
+    /// [`Error::Foreign`](kv_core::Error::Foreign) and
+    /// [`Error::Unsupported`](kv_core::Error::Unsupported), where there is no bucket to check, or
+    /// one of a newer format, and the failures of the API server. Damage is no error.
+    pub async fn check(&self, name: &str) -> Result<CheckReport> {
+        name::check_namespace(&self.namespace)?;
+        name::check_bucket(name)?;
+        let checked = self.handle(name).check().await?;
+        Ok(checked.report)
+    }
+
+    /// Removes the segments of the bucket `name` that its head does not name, and returns them.
+    /// Others can go on writing meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Buckets::check`], and [`Error::Corrupt`](kv_core::Error::Corrupt) where the
+    /// bucket is damaged: what the head does not name may be all that is left then, and nothing is
+    /// removed.
+    pub async fn repair(&self, name: &str) -> Result<Vec<Orphan>> {
+        name::check_namespace(&self.namespace)?;
+        name::check_bucket(name)?;
+        self.handle(name).repair().await
     }
 
     /// The running handle of a bucket, or a new one.

@@ -70,6 +70,7 @@ mod api;
 mod attempt;
 mod buckets;
 mod budget;
+mod check;
 mod committer;
 mod describe;
 mod engine;
@@ -82,10 +83,16 @@ mod maintainer;
 mod name;
 mod object;
 mod reader;
+mod repair;
+mod report;
 mod resource;
 mod shared;
 mod store;
 mod waiting;
 
 pub use buckets::Buckets;
+pub use report::{
+    CheckReport, ForeignObject, HeadReport, Lost, Orphan, Readable, Revisions, SegmentReport,
+    SegmentState,
+};
 pub use store::ConfigMapStore;

@@ -60,6 +60,12 @@ impl BucketId {
     pub(crate) fn random() -> Self {
         Self(rand::random())
     }
+
+    /// Reads it as it is displayed.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let number = u128::from_str_radix(text, 16).ok()?;
+        Some(Self(number.to_be_bytes())).filter(|id| id.to_string() == text)
+    }
 }
 
 impl fmt::Display for BucketId {
