@@ -11,8 +11,8 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::ObjectMeta;
 use kv_configmap::Buckets;
-use kv_core::OpenMode;
 use kv_core::prelude::*;
+use kv_core::{OpenMode, WatchOptions};
 use kv_tests::{Place, Real, client, client_as};
 use serde_json::json;
 
@@ -110,6 +110,7 @@ async fn what_others_put_into_the_metadata_survives_our_writes() {
 #[ignore = "needs a real API server"]
 async fn a_full_bucket_fits_into_the_object_and_one_that_is_over_is_told_before_the_call() {
     in_a_namespace(|buckets, objects, _| async move {
+        let buckets = buckets.in_single_objects().without_write_budget();
         let store = buckets.open(BUCKET, OpenMode::Create).await.unwrap();
         let usable = 1024 * 1024 * 95 / 100;
         let noise = |bytes: usize| (0..bytes).map(|_| rand::random()).collect::<Vec<u8>>();
@@ -255,9 +256,20 @@ async fn all_granted(namespace: &str, verbs: &[&str]) -> bool {
 
 /// Everything that an application does, as alice.
 async fn use_a_bucket(namespace: &str, mode: OpenMode) -> Result<(), Error> {
-    let store = Buckets::config_maps(client_as("alice").await, namespace)
-        .open(BUCKET, mode)
-        .await?;
+    let buckets = Buckets::config_maps(client_as("alice").await, namespace);
+    let store = buckets.open(BUCKET, mode).await?;
+    store.put("large", vec![7; 100_000]).await?;
+    use_entries(&store).await
+}
+
+async fn use_a_single_object(namespace: &str) -> Result<(), Error> {
+    let buckets = Buckets::config_maps(client_as("alice").await, namespace);
+    let buckets = buckets.in_single_objects();
+    use_entries(&buckets.open(BUCKET, OpenMode::Open).await?).await
+}
+
+async fn use_entries(store: &(impl WatchStore + ?Sized)) -> Result<(), Error> {
+    drop(store.watch(WatchOptions::default()).await?);
     store.put("k", "value").await?;
     store.get("k").await?;
     store.delete("k").await?;
@@ -266,14 +278,14 @@ async fn use_a_bucket(namespace: &str, mode: OpenMode) -> Result<(), Error> {
 
 #[tokio::test]
 #[ignore = "needs a real API server"]
-async fn four_verbs_are_enough_and_none_can_be_missing() {
+async fn six_verbs_are_enough_and_none_can_be_missing() {
     in_a_namespace(|_, _, namespace| async move {
         let refused = use_a_bucket(&namespace, OpenMode::OpenOrCreate).await;
         assert!(
             matches!(refused, Err(Error::Forbidden { .. })),
             "{refused:?}"
         );
-        for verb in ["get", "create", "update", "delete"] {
+        for verb in ["get", "list", "watch", "create", "update", "delete"] {
             let refused = use_a_bucket(&namespace, OpenMode::OpenOrCreate).await;
             assert!(
                 matches!(refused, Err(Error::Forbidden { .. })),
@@ -293,8 +305,9 @@ async fn four_verbs_are_enough_and_none_can_be_missing() {
 async fn a_role_that_names_the_object_is_enough_for_a_bucket_that_exists() {
     in_a_namespace(|buckets, _, namespace| async move {
         buckets.open(BUCKET, OpenMode::Create).await.unwrap();
-        grant(&namespace, &["get", "update", "delete"], &[BUCKET]).await;
-        use_a_bucket(&namespace, OpenMode::Open).await.unwrap();
+        let verbs = ["get", "list", "watch", "update", "delete"];
+        grant(&namespace, &verbs, &[BUCKET]).await;
+        use_a_single_object(&namespace).await.unwrap();
     })
     .await;
 }

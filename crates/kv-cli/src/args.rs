@@ -17,7 +17,8 @@ Exit codes:
   5    the store is unavailable or asks to slow down; nothing was changed, try again
   6    it is unknown whether the change was made; read the key to find out
   7    forbidden
-  130  interrupted; a change that was under way may have been made";
+  130  interrupted; a change that was under way may have been made
+       (`kv watch` is ended so, with 0)";
 
 /// Reads and writes the keys of a bucket: in the ConfigMaps or Secrets of a cluster, or in a file.
 #[derive(Debug, Parser)]
@@ -66,6 +67,8 @@ pub(crate) enum Command {
     Delete(Delete),
     /// List the keys, in the order of their bytes
     List(List),
+    /// Show every change as it is made, until it is interrupted
+    Watch(Watch),
     /// Remove the bucket and everything in it
     Teardown(Teardown),
     /// Tell how full the bucket is
@@ -145,6 +148,30 @@ pub(crate) struct List {
     /// At most this many keys
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Watch {
+    /// Only keys that begin with this text
+    #[arg(default_value = "", hide_default_value = true)]
+    pub(crate) prefix: String,
+
+    /// `text` is one line for each change; `json` is one object on each line
+    #[arg(short, long, value_enum, default_value_t = TextOrJson::Text)]
+    pub(crate) output: TextOrJson,
+
+    /// Show the values, too
+    #[arg(long)]
+    pub(crate) values: bool,
+
+    /// Begin with the first change after this revision, instead of what is there. Where the store
+    /// no longer knows these changes, what is there comes first
+    #[arg(long, value_name = "REVISION", conflicts_with = "now")]
+    pub(crate) after: Option<Revision>,
+
+    /// Begin with the next change, instead of what is there
+    #[arg(long)]
+    pub(crate) now: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

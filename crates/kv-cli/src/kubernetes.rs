@@ -1,10 +1,9 @@
 use std::fmt;
-use std::sync::Arc;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use kv_configmap::Buckets;
-use kv_core::{KvStore, OpenMode};
+use kv_configmap::{Buckets, ConfigMapStore};
+use kv_core::OpenMode;
 
 use crate::args::Global;
 use crate::exit::Failure;
@@ -32,9 +31,9 @@ pub(crate) async fn open(
     bucket: &str,
     global: &Global,
     mode: OpenMode,
-) -> Result<Arc<dyn KvStore>, Failure> {
+) -> Result<ConfigMapStore, Failure> {
     let buckets = buckets(kind, namespace, global).await?;
-    Ok(Arc::new(buckets.open(bucket, mode).await?))
+    Ok(buckets.open(bucket, mode).await?)
 }
 
 /// Removes a bucket that is too damaged to be opened.

@@ -1,5 +1,5 @@
-//! `kv`, the command-line tool for key-value stores: puts, gets, deletes and lists the entries of
-//! a bucket in a Kubernetes cluster or in a file, and removes the bucket.
+//! `kv`, the command-line tool for key-value stores: puts, gets, deletes, lists and watches the
+//! entries of a bucket in a Kubernetes cluster or in a file, and removes the bucket.
 //!
 //! What goes to standard output is what was asked for and nothing else; everything said about it
 //! goes to standard error. The exit code tells scripts what happened, see `kv --help`.
@@ -7,6 +7,7 @@
 mod args;
 mod commands;
 mod duration;
+mod events;
 mod exit;
 mod kubernetes;
 mod output;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::args::Args;
+use crate::args::{Args, Command};
 use crate::exit::Failure;
 
 fn main() -> ExitCode {
@@ -39,9 +40,14 @@ fn main() -> ExitCode {
 }
 
 async fn until_interrupted(args: Args) -> Result<(), Failure> {
+    // What has no end of its own is ended so.
+    let is_endless = matches!(args.command, Command::Watch(_));
     tokio::select! {
         outcome = commands::run(args) => outcome,
-        Ok(()) = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+        Ok(()) = tokio::signal::ctrl_c() => match is_endless {
+            true => Ok(()),
+            false => Err(Failure::Interrupted),
+        },
     }
 }
 

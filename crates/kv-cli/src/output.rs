@@ -18,6 +18,40 @@ pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
         .map_err(|source| Failure::Output { source })
 }
 
+/// Writes to standard output where the reader may take its time, as one who pages through it does:
+/// an interrupt still ends the program then.
+pub(crate) async fn print_slowly(text: String) -> Result<(), Failure> {
+    let printed = tokio::task::spawn_blocking(move || print(text.as_bytes())).await;
+    printed.unwrap_or_else(|error| {
+        let source = io::Error::other(error);
+        Err(Failure::Output { source })
+    })
+}
+
+/// Waits until nobody reads standard output any more, which a program that has nothing to write
+/// would not notice otherwise.
+pub(crate) async fn closed() {
+    #[cfg(unix)]
+    if let Ok(true) = tokio::task::spawn_blocking(wait_for_hangup).await {
+        return;
+    }
+    std::future::pending::<()>().await;
+}
+
+/// `false`: it cannot be told.
+#[cfg(unix)]
+fn wait_for_hangup() -> bool {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let out = io::stdout();
+    let mut ends = [PollFd::new(&out, PollFlags::empty())];
+    loop {
+        match poll(&mut ends, None) {
+            Err(rustix::io::Errno::INTR) => {}
+            ended => return ended.is_ok(),
+        }
+    }
+}
+
 /// Writes one line to standard error, where people read it and no script does.
 pub(crate) fn note(text: &str) {
     // Nothing depends on it.
@@ -59,6 +93,29 @@ impl<'a> JsonEntry<'a> {
             value_base64: (with_value && text.is_none()).then(base64),
         }
     }
+
+    /// One line for people, without its end.
+    pub(crate) fn line(&self) -> String {
+        let key = escape(self.key.as_str());
+        let size = count(self.size as u64, "byte", "bytes");
+        let mut line = format!("{}  {key}  {size}", self.revision);
+        if let Some(time) = &self.expires_at {
+            let _ = write!(line, "  expires {time}");
+        }
+        if let Some(text) = self.value {
+            let _ = write!(line, "  {}", escape(text));
+        }
+        if let Some(base64) = &self.value_base64 {
+            let _ = write!(line, "  base64:{base64}");
+        }
+        line
+    }
+}
+
+/// A number with its noun.
+pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
+    let noun = if number == 1 { one } else { many };
+    format!("{number} {noun}")
 }
 
 /// The entries as a table with a head.

@@ -2,6 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by a panic, too")]
 
+#[path = "cli/cluster.rs"]
+mod cluster;
+#[cfg(unix)]
+#[path = "cli/watch.rs"]
+mod watch;
+
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

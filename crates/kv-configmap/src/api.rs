@@ -196,12 +196,16 @@ impl BucketApi {
 
     /// Reads a segment. `None`: it is gone.
     pub(crate) async fn segment(&self, id: SegmentId) -> Result<Option<Bytes>, Failure> {
-        let url = format!("{}/{}", self.collection_url(), self.segment_name(id));
-        let answer = self.exchange(Method::GET, url, JSON, Bytes::new()).await;
-        let object: Option<Object> = missing_is_none(answer)?;
+        let object = self.segment_object(id).await?;
         // What is not there, or is no base64, is found out where the bytes are checked.
         let bytes = |object: Object| object.data(self.resource, SEGMENT_KEY).unwrap_or_default();
         Ok(object.map(bytes))
+    }
+
+    /// Reads the object of a segment. `None`: it is gone.
+    pub(crate) async fn segment_object(&self, id: SegmentId) -> Result<Option<Object>, Failure> {
+        let url = format!("{}/{}", self.collection_url(), self.segment_name(id));
+        missing_is_none(self.exchange(Method::GET, url, JSON, Bytes::new()).await)
     }
 
     /// Makes a segment that belongs to the head `owner`.
@@ -224,20 +228,42 @@ impl BucketApi {
 
     /// The metadata of all segments of a bucket.
     pub(crate) async fn segments(&self, bucket: &str) -> Result<Vec<Metadata>, Failure> {
+        let selector = format!(
+            "&labelSelector={}%3D{bucket}%2C{}%3Dsegment",
+            BUCKET_ID.replace('/', "%2F"),
+            PART.replace('/', "%2F"),
+        );
+        self.list_metadata(&selector, Some).await
+    }
+
+    /// The metadata of all objects that are named as segments of this bucket, whatever they are.
+    pub(crate) async fn named_as_segments(&self) -> Result<Vec<(SegmentId, Metadata)>, Failure> {
+        let named = |object: Metadata| {
+            let id = object.name().strip_prefix(&self.name)?.strip_prefix('.')?;
+            Some((SegmentId::parse(id)?, object))
+        };
+        self.list_metadata("", named).await
+    }
+
+    /// Lists what `take` takes, page by page.
+    async fn list_metadata<T>(
+        &self,
+        selector: &str,
+        take: impl Fn(Metadata) -> Option<T>,
+    ) -> Result<Vec<T>, Failure> {
         let mut found = Vec::new();
         let mut after = String::new();
         loop {
             let url = format!(
-                "{}?limit={PAGE}&labelSelector={}%3D{bucket}%2C{}%3Dsegment&continue={after}",
-                self.collection_url(),
-                BUCKET_ID.replace('/', "%2F"),
-                PART.replace('/', "%2F"),
+                "{}?limit={PAGE}{selector}&continue={after}",
+                self.collection_url()
             );
             let answer = self
                 .exchange(Method::GET, url, METADATA_ONLY_LIST, Bytes::new())
                 .await;
             let list: List<OnlyMetadata> = answer?;
-            found.extend(list.items.into_iter().flatten().map(|item| item.metadata));
+            let items = list.items.into_iter().flatten();
+            found.extend(items.filter_map(|item| take(item.metadata)));
             after = urlencode(list.metadata.text("continue"));
             if after.is_empty() {
                 return Ok(found);

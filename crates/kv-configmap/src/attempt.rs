@@ -57,6 +57,8 @@ impl Committer {
         fresh: bool,
         backoff: &mut Backoff,
     ) -> Next {
+        // Before the decision: what waits afterwards loses against whoever does not wait.
+        self.shared.budget.ready(LONGEST_BUDGET_WAIT).await;
         let (known, generation) = self.shared.known_at();
         let base = match known {
             Known::Present(base) => base,
@@ -95,10 +97,7 @@ impl Committer {
                     return self.without_segments(batch, outcomes.len(), &failure, backoff);
                 }
                 let body = self.body(&base, &write);
-                self.shared
-                    .budget
-                    .spend(body.len() / 4 * 3, LONGEST_BUDGET_WAIT)
-                    .await;
+                self.shared.budget.spend(body.len() / 4 * 3);
                 let in_doubt = false;
                 let attempt = Attempt {
                     outcomes,
@@ -110,6 +109,10 @@ impl Committer {
                 };
                 let late = (!early).then(|| (attempt.base.clone(), attempt.write.segments.clone()));
                 let next = self.write(batch, attempt, backoff).await;
+                if !matches!(next, Next::AfterConflict) {
+                    // The same content in a later write of the batch gets names of its own.
+                    self.posted.renew();
+                }
                 if let Some((base, segments)) = late {
                     let (id, owner) = (base.head.id(), &base.metadata);
                     let _ = self.shared.create_segments(id, &segments, owner).await;
@@ -187,9 +190,8 @@ impl Committer {
     /// What was made before a sweep may be removed by it, and has to be made anew.
     fn begin_sweep_epoch(&mut self, head: &Head) {
         if head.sweep_epoch() != self.posted.sweep_epoch {
-            self.posted.nonce = self.posted.nonce.wrapping_add(u64::from(u32::MAX));
+            self.posted.renew();
             self.posted.sweep_epoch = head.sweep_epoch();
-            self.posted.segments.clear();
         }
     }
 

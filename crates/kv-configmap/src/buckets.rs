@@ -12,6 +12,7 @@ use crate::engine::Layout;
 use crate::handle::Handle;
 use crate::hooks::Hooks;
 use crate::name;
+use crate::report::{CheckReport, Orphan};
 use crate::resource::Resource;
 use crate::shared::Shared;
 use crate::store::ConfigMapStore;
@@ -19,7 +20,7 @@ use crate::store::ConfigMapStore;
 /// How long a call waits for the API server before it gives up.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// The most that [`Buckets::with_bucket_bytes`] can set.
-const MOST_BUCKET_BYTES: u64 = 1 << 30;
+const MOST_BUCKET_BYTES: u64 = 256 << 20;
 
 const LONGEST_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -120,7 +121,7 @@ impl Buckets {
     }
 
     /// Sets how much a bucket may hold, in bytes after compression: 64 MiB unless it is set, at
-    /// most 1 GiB. All of it is kept in memory. What has been overwritten comes on top in the
+    /// most 256 MiB. All of it is kept in memory. What has been overwritten comes on top in the
     /// cluster, until it is compacted.
     ///
     /// Give the same to every program that writes the bucket: each refuses what is over its own.
@@ -128,7 +129,11 @@ impl Buckets {
     pub fn with_bucket_bytes(self, bytes: u64) -> Self {
         let bucket_bytes = bytes.min(MOST_BUCKET_BYTES);
         let layout = Layout {
-            bucket_bytes,
+            bucket_bytes: if self.layout.has_segments {
+                bucket_bytes
+            } else {
+                bucket_bytes.min(Layout::SINGLE_OBJECT.bucket_bytes)
+            },
             ..self.layout
         };
         self.with_layout(layout)
@@ -217,6 +222,38 @@ impl Buckets {
         name::check_namespace(&self.namespace)?;
         name::check_bucket(name)?;
         self.handle(name).teardown().await
+    }
+
+    /// Finds out what is damaged in the bucket `name`, and what can be read in spite of it. Nothing
+    /// is written.
+    ///
+    /// It asks for every object of the bucket, and for the names of all in the namespace.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`](kv_core::Error::NotFound),
+    /// [`Error::Foreign`](kv_core::Error::Foreign) and
+    /// [`Error::Unsupported`](kv_core::Error::Unsupported), where there is no bucket to check, or
+    /// one of a newer format, and the failures of the API server. Damage is no error.
+    pub async fn check(&self, name: &str) -> Result<CheckReport> {
+        name::check_namespace(&self.namespace)?;
+        name::check_bucket(name)?;
+        let checked = self.handle(name).check().await?;
+        Ok(checked.report)
+    }
+
+    /// Removes the segments of the bucket `name` that its head does not name, and returns them.
+    /// Others can go on writing meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Buckets::check`], and [`Error::Corrupt`](kv_core::Error::Corrupt) where the
+    /// bucket is damaged: what the head does not name may be all that is left then, and nothing is
+    /// removed.
+    pub async fn repair(&self, name: &str) -> Result<Vec<Orphan>> {
+        name::check_namespace(&self.namespace)?;
+        name::check_bucket(name)?;
+        self.handle(name).repair().await
     }
 
     /// The running handle of a bucket, or a new one.

@@ -45,9 +45,8 @@ impl WriteBudget {
         }
     }
 
-    /// Waits until there is budget, at most for `longest`, and spends these bytes. The budget may
-    /// be overdrawn by one write, or none larger than the burst could ever begin.
-    pub(crate) async fn spend(&self, bytes: usize, longest: Duration) {
+    /// Waits until there is budget, at most for `longest`.
+    pub(crate) async fn ready(&self, longest: Duration) {
         let Some(rate) = self.rate else {
             return;
         };
@@ -55,7 +54,14 @@ impl WriteBudget {
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
-        self.settle(rate).bytes += bytes as f64;
+    }
+
+    /// Notes what is written. The budget may be overdrawn by one write, or none larger than the
+    /// burst could ever begin.
+    pub(crate) fn spend(&self, bytes: usize) {
+        if let Some(rate) = self.rate {
+            self.settle(rate).bytes += bytes as f64;
+        }
     }
 
     fn wait(&self, rate: Rate) -> Duration {
@@ -83,17 +89,21 @@ mod tests {
         let budget = WriteBudget::new(Some(Rate::DEFAULT));
         let begun = Instant::now();
         for _ in 0..4 {
-            budget.spend(1024 * 1024, Duration::MAX).await;
+            budget.ready(Duration::MAX).await;
+            budget.spend(1024 * 1024);
         }
         assert_eq!(begun.elapsed(), Duration::ZERO);
         for _ in 0..40 {
-            budget.spend(64 * 1024, Duration::MAX).await;
+            budget.ready(Duration::MAX).await;
+            budget.spend(64 * 1024);
         }
         let seconds = begun.elapsed().as_secs_f64();
         assert!((9.0..11.0).contains(&seconds), "{seconds}");
         let begun = Instant::now();
-        budget.spend(100 * 1024 * 1024, Duration::MAX).await;
-        budget.spend(1, Duration::from_secs(3)).await;
+        budget.ready(Duration::MAX).await;
+        budget.spend(100 * 1024 * 1024);
+        budget.ready(Duration::from_secs(3)).await;
+        budget.spend(1);
         assert!(
             begun.elapsed() < Duration::from_secs(4),
             "no wait is longer than allowed"
@@ -105,7 +115,8 @@ mod tests {
         let budget = WriteBudget::new(None);
         let begun = Instant::now();
         for _ in 0..100 {
-            budget.spend(1 << 20, Duration::MAX).await;
+            budget.ready(Duration::MAX).await;
+            budget.spend(1 << 20);
         }
         assert_eq!(begun.elapsed(), Duration::ZERO);
     }

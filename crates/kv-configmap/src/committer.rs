@@ -99,6 +99,17 @@ pub(crate) struct Posted {
     pub(crate) segments: HashSet<SegmentId>,
 }
 
+impl Posted {
+    /// How far apart the names of successive writes are: more than one write has commits.
+    const STRIDE: u64 = 1 << 20;
+
+    /// From now on segments get other names.
+    pub(crate) fn renew(&mut self) {
+        self.nonce = self.nonce.wrapping_add(Self::STRIDE);
+        self.segments.clear();
+    }
+}
+
 impl Committer {
     pub(crate) fn new(
         shared: Arc<Shared>,

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 
-use crate::committer::{Committer, Job, Pending};
+use crate::committer::{Committer, Handed, Job, Pending};
 use crate::engine::{CAPACITY, Layout};
 use crate::follower::{Following, follow};
 use crate::known::Known;
@@ -46,6 +46,7 @@ pub(crate) struct Handle {
     pub(crate) deadline: Duration,
     commits: mpsc::Sender<Pending>,
     reads: mpsc::Sender<Read>,
+    pub(crate) edits: mpsc::Sender<Handed>,
     follower: OnceLock<Follower>,
 }
 
@@ -76,13 +77,14 @@ impl Handle {
         let seed = StdRng::from_rng(&mut random);
         tokio::spawn(Committer::new(shared.clone(), commit_queue, edits, wake, seed).run());
         let seed = StdRng::from_rng(&mut random);
-        tokio::spawn(Maintainer::new(shared.clone(), wakes, edit, seed).run());
+        tokio::spawn(Maintainer::new(shared.clone(), wakes, edit.clone(), seed).run());
         Self {
             limits: limits(&shared.layout),
             shared,
             deadline,
             commits,
             reads,
+            edits: edit,
             follower: OnceLock::new(),
         }
     }

@@ -92,6 +92,7 @@ mod api;
 mod attempt;
 mod buckets;
 mod budget;
+mod check;
 mod committer;
 mod describe;
 mod engine;
@@ -106,6 +107,8 @@ mod maintainer;
 mod name;
 mod object;
 mod reader;
+mod repair;
+mod report;
 mod resource;
 mod shared;
 mod store;
@@ -115,4 +118,8 @@ pub use buckets::Buckets;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub use hooks::{Bug, CrashPoint, Simulation};
+pub use report::{
+    CheckReport, ForeignObject, HeadReport, Lost, Orphan, Readable, Revisions, SegmentReport,
+    SegmentState,
+};
 pub use store::ConfigMapStore;

@@ -92,7 +92,7 @@ impl Handle {
 
     /// Repeats a request that is safe to repeat, until it succeeds, cannot, or takes too long.
     /// What may have been done by an earlier one stays unknown if a later one does not tell.
-    async fn until_deadline<T, F>(
+    pub(crate) async fn until_deadline<T, F>(
         &self,
         request: impl Fn(Arc<Shared>) -> F + Send,
     ) -> Result<T, Failure>

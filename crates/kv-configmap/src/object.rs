@@ -72,6 +72,14 @@ impl Metadata {
         self.0.insert("ownerReferences".to_owned(), owner);
     }
 
+    /// Whether the cluster keeps the object as long as `owner` is there.
+    pub(crate) fn is_kept_with(&self, owner: &Self) -> bool {
+        let owners = self.0.get("ownerReferences").and_then(Value::as_array);
+        let is_owner = |reference: &Value| reference["uid"] == owner.uid();
+        let is_owned = owners.is_none_or(|all| all.is_empty() || all.iter().any(is_owner));
+        is_owned && !self.is_terminating()
+    }
+
     /// Asks the server to forget who wrote which field: it repeats every key of the data, and a
     /// later write does not add it again.
     pub(crate) fn reset_managed_fields(&mut self) {

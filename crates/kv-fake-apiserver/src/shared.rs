@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::chaos::Chaos;
 use crate::clock::ServerClock;
@@ -45,6 +45,9 @@ pub(crate) struct Signal {
 pub(crate) struct Shared {
     state: Mutex<State>,
     signal: watch::Sender<Signal>,
+    /// Wakes those who wait for the signal in the order in which they came: a simulation must run
+    /// the same way each time.
+    pub(crate) changed: Notify,
     pub(crate) clock: ServerClock,
 }
 
@@ -69,6 +72,7 @@ impl Shared {
         Shared {
             state: Mutex::new(state),
             signal: watch::Sender::new(signal),
+            changed: Notify::new(),
             clock: ServerClock::start(),
         }
     }
@@ -90,6 +94,7 @@ impl Shared {
             signal.revision = signal.revision.max(revision);
             newer
         });
+        self.changed.notify_waiters();
         result
     }
 
@@ -99,5 +104,6 @@ impl Shared {
 
     pub(crate) fn cut_watches(&self) {
         self.signal.send_modify(|signal| signal.cuts += 1);
+        self.changed.notify_waiters();
     }
 }

@@ -187,12 +187,13 @@ impl Watch {
 
     async fn wait(&mut self) {
         let bookmark = self.bookmark_time();
+        let changed = self.shared.changed.notified();
+        if self.signal.has_changed().unwrap_or(true) {
+            return;
+        }
         tokio::select! {
-            changed = self.signal.changed() => {
-                if changed.is_err() {
-                    self.ended = true;
-                }
-            }
+            biased;
+            () = changed => {}
             () = sleep_until(bookmark.unwrap_or(self.deadline).min(self.deadline)) => {
                 if bookmark.is_some_and(|time| Instant::now() >= time) {
                     self.bookmark();

@@ -7,6 +7,7 @@ mod client;
 mod passing;
 mod planted;
 mod recording;
+mod turns;
 mod world;
 
 use std::env;
@@ -71,7 +72,6 @@ fn the_same_seed_gives_the_same_trace() {
     for seed in 0..10 {
         let one = simulate(seed, None).unwrap_or_else(|found| panic!("{}: {found}", again(seed)));
         let two = simulate(seed, None).unwrap_or_else(|found| panic!("{}: {found}", again(seed)));
-        if one.log != two.log { let i = one.log.iter().zip(&two.log).position(|(a,b)| a!=b).unwrap_or(0); println!("DIFF {i}\n{:?}\n{:?}", &one.log[i.saturating_sub(2)..(i+3).min(one.log.len())], &two.log[i.saturating_sub(2)..(i+3).min(two.log.len())]); }
         assert_eq!(one.trace, two.trace, "seed {seed}");
     }
 }

@@ -22,15 +22,15 @@ use twox_hash::XxHash3_64;
 use crate::client::{BUCKET, Client, NAMESPACE, Parts, Process};
 use crate::passing::Passing;
 use crate::recording::Recording;
+use crate::turns::Turns;
 
 const CLIENTS: u64 = 3;
-const STEPS: usize = 25;
+const STEPS: usize = 15;
 
 /// What happened in a run, or in several.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
     pub(crate) trace: u64,
-    pub(crate) log: Vec<String>,
     steps: Tally,
     requests: usize,
     faults: usize,
@@ -123,6 +123,7 @@ struct World {
     history: Arc<Mutex<History>>,
     deaths: Arc<Mutex<BTreeMap<String, u32>>>,
     passing: Passing,
+    turns: Turns,
 }
 
 impl World {
@@ -147,6 +148,7 @@ impl World {
             history: Arc::default(),
             deaths: Arc::default(),
             passing: Passing::default(),
+            turns: Turns::default(),
         }
     }
 
@@ -239,9 +241,8 @@ impl World {
                 steps += 1;
                 let pause = client.random.random_range(0..20);
                 tokio::time::sleep(Duration::from_millis(pause)).await;
-                if let Some(step) = self.step(&mut client, &process, &recording).await? {
-                    tally.add(&step);
-                }
+                let both = self.step(&mut client, &process, &recording).await?;
+                both.iter().flatten().for_each(|step| tally.add(step));
             }
             if steps < STEPS {
                 life.ended().await;
@@ -253,27 +254,42 @@ impl World {
         Ok(tally)
     }
 
-    /// `None`: the process died meanwhile.
+    /// Two things at a time. `None`: the process died meanwhile.
     async fn step(
         &self,
         client: &mut Client,
         process: &Process,
         store: &Recording,
-    ) -> Result<Option<Step>, String> {
-        let choice = client.random.random_range(0..self.workloads.len() + 2);
-        let mut random = StdRng::seed_from_u64(client.random.random());
-        let work = async {
-            match self.workloads.get(choice) {
-                Some(workload) => workload.step(store, &mut random).await,
-                None if choice == self.workloads.len() => Ok(put_blob(store, &mut random).await),
-                None => self.passing.step(&process.buckets, &mut random).await,
-            }
-        };
-        let step = tokio::select! {
+    ) -> Result<Option<[Step; 2]>, String> {
+        let mut random = || StdRng::seed_from_u64(client.random.random());
+        let (one, two) = (random(), random());
+        let work =
+            async { tokio::join!(self.act(process, store, one), self.act(process, store, two)) };
+        let (one, two) = tokio::select! {
             biased;
             () = process.life.ended() => return Ok(None),
-            step = work => step.map_err(|violation| violation.to_string())?,
+            steps = work => steps,
         };
+        Ok(Some([one?, two?]))
+    }
+
+    async fn act(
+        &self,
+        process: &Process,
+        store: &Recording,
+        mut random: StdRng,
+    ) -> Result<Step, String> {
+        let choice = random.random_range(0..self.workloads.len() + 3);
+        let step = match (
+            self.workloads.get(choice),
+            choice - self.workloads.len().min(choice),
+        ) {
+            (Some(workload), _) => workload.step(store, &mut random).await,
+            (None, 0) => Ok(put_blob(store, &mut random).await),
+            (None, 1) => self.turns.step(store).await,
+            (None, _) => self.passing.step(&process.buckets, &mut random).await,
+        };
+        let step = step.map_err(|violation| violation.to_string())?;
         if let Step::Failed(error) | Step::Unknown(error) = &step
             && matches!(
                 error,
@@ -282,7 +298,7 @@ impl World {
         {
             return Err(format!("a bucket that nobody damaged: {error}"));
         }
-        Ok(Some(step))
+        Ok(step)
     }
 
     /// What happens in a cluster, besides.
@@ -316,7 +332,6 @@ impl World {
         let is_segment = |name: &Option<String>| name.is_none();
         Report {
             trace: trace.finish(),
-            log: requests.iter().map(|r| format!("{:?} {:?} {} {:?}", r.verb, r.name, r.body_bytes, r.code)).collect(),
             requests: requests.len(),
             faults: requests
                 .iter()

@@ -6,6 +6,7 @@ mod list;
 mod put;
 mod teardown;
 mod usage;
+mod watch;
 
 use crate::args::{Args, Command};
 use crate::exit::Failure;
@@ -19,6 +20,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Command::Delete(delete) => delete::run(&global, delete).await,
         Command::List(list) => list::run(&global, list).await,
         Command::Teardown(teardown) => teardown::run(&global, teardown).await,
+        Command::Watch(watch) => watch::run(&global, watch).await,
         Command::Usage(usage) => usage::run(&global, usage).await,
     }
 }

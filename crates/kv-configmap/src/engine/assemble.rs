@@ -18,9 +18,9 @@ use super::{BucketId, DecodeError, block, envelope, proto};
 /// A head whose segments have not been looked at.
 #[derive(Debug)]
 pub(crate) struct Encoded {
-    head: Head,
-    revision: Revision,
-    commits: Vec<Decoded>,
+    pub(super) head: Head,
+    pub(super) revision: Revision,
+    pub(super) commits: Vec<Decoded>,
 }
 
 /// The bytes of segments that were fetched.

@@ -51,7 +51,7 @@ impl Head {
             && before.unwrap_or_default() == range.after
             && self.runs[first..end] == *replaced
             && (!is_flush || self.can_flush(*range));
-        if !fits && !(is_unchecked && is_flush) {
+        if !(fits || is_unchecked && is_flush) {
             return false;
         }
         self.runs.splice(first..end, by.iter().cloned());

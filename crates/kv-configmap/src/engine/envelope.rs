@@ -49,6 +49,11 @@ pub(super) fn open(magic: Magic, bytes: &Bytes, newest_format: u32) -> Result<By
     Ok(payload)
 }
 
+/// The version of the format, if there is a header.
+pub(crate) fn format_of(bytes: &[u8]) -> Option<u32> {
+    u32_at(bytes, 4)
+}
+
 /// The hash of whole bytes, header included.
 pub(super) fn hash(bytes: &[u8]) -> u64 {
     XxHash3_64::oneshot(bytes)

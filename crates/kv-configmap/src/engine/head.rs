@@ -10,7 +10,7 @@ use rand::Rng;
 
 use super::assemble::Step;
 use super::layout::Layout;
-use super::run::{self, Run};
+use super::run::{self, RUNS, Run, SEGMENTS};
 use super::segment::SegmentId;
 use super::state::{Item, Range, State};
 use super::tail::Tail;
@@ -62,6 +62,12 @@ impl BucketId {
         let mut id = Self([0; 16]);
         random.fill_bytes(&mut id.0);
         id
+    }
+
+    /// Reads it as it is displayed.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let number = u128::from_str_radix(text, 16).ok()?;
+        Some(Self(number.to_be_bytes())).filter(|id| id.to_string() == text)
     }
 }
 
@@ -306,6 +312,10 @@ impl Head {
         }
         if self.head_bytes() > self.head_capacity(room) {
             return Err(Excess::Head);
+        }
+        let segments: usize = self.all_runs().map(|run| run.segments.len()).sum();
+        if self.runs.len() > RUNS || segments > SEGMENTS {
+            return Err(Excess::Bucket);
         }
         if room == Room::ForGrowth && self.live_bytes() > layout.bucket_bytes {
             return Err(Excess::Bucket);

@@ -18,6 +18,14 @@ impl fmt::Display for SegmentId {
     }
 }
 
+impl SegmentId {
+    /// Reads it as it is displayed.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let id = u64::from_str_radix(text, 16).ok().map(Self)?;
+        Some(id).filter(|id| id.to_string() == text)
+    }
+}
+
 /// A segment that is to be made.
 #[derive(Clone, Debug)]
 pub(crate) struct NewSegment {
@@ -65,8 +73,23 @@ fn seal(bucket: BucketId, nonce: u64, number: u32, frame: Bytes) -> NewSegment {
     }
 }
 
+/// A part of a run, with its place among the others.
+#[derive(Debug)]
+pub(super) struct Piece {
+    /// All segments of a run have the same.
+    pub(super) nonce: u64,
+    /// Counts them from 0.
+    pub(super) number: u32,
+    pub(super) raw: Bytes,
+}
+
 /// The part of a run that the segment `id` of `bucket` holds.
 pub(super) fn read(bucket: BucketId, id: SegmentId, bytes: &Bytes) -> Result<Bytes, DecodeError> {
+    piece(bucket, id, bytes).map(|piece| piece.raw)
+}
+
+/// The same, and where it belongs.
+pub(super) fn piece(bucket: BucketId, id: SegmentId, bytes: &Bytes) -> Result<Piece, DecodeError> {
     let payload = envelope::open(envelope::SEGMENT, bytes, super::FORMAT)?;
     if envelope::hash(bytes) != id.0 {
         return Err(content("it is whole, but not the segment of that name"));
@@ -76,7 +99,11 @@ pub(super) fn read(bucket: BucketId, id: SegmentId, bytes: &Bytes) -> Result<Byt
     if message.bucket_id != bucket.0.as_slice() {
         return Err(content("it belongs to another bucket"));
     }
-    block::decompress(&message.frame, SEGMENT_RAW_BYTES)
+    Ok(Piece {
+        nonce: message.nonce,
+        number: message.number,
+        raw: block::decompress(&message.frame, SEGMENT_RAW_BYTES)?,
+    })
 }
 
 fn content(reason: &str) -> DecodeError {
