@@ -417,7 +417,7 @@ impl Shared {
         if object.metadata.is_terminating() {
             return false;
         }
-        if told <= present.version && !self.hooks.has(Bug::KnownStateGoesBack) {
+        if told <= present.version {
             return true;
         }
         match self.assemble(Some(object), &known).await {
@@ -436,8 +436,7 @@ impl Shared {
         match (&read.known, &cell.known) {
             (read, known) if read.is_same(known) => {}
             _ if unchanged => cell.put(read, &self.replica, self.hooks.bug()),
-            (Known::Present(one), Known::Present(known))
-                if one.version < known.version && !self.hooks.has(Bug::KnownStateGoesBack) => {}
+            (Known::Present(one), Known::Present(known)) if one.version < known.version => {}
             (Known::Present(_), Known::Present(_)) => {
                 cell.put(read, &self.replica, self.hooks.bug());
             }
@@ -454,7 +453,8 @@ impl Shared {
         let unchanged = cell.generation == generation;
         match (&written.known, &cell.known) {
             (Known::Present(one), Known::Present(known)) => {
-                if one.version > known.version {
+                let goes_back = self.hooks.has(Bug::KnownStateGoesBack);
+                if one.version > known.version || goes_back {
                     cell.put(written, &self.replica, self.hooks.bug());
                 }
             }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use kv_configmap::ConfigMapStore;
@@ -25,6 +26,23 @@ impl Recording {
             store,
             history,
             newest: Mutex::default(),
+        }
+    }
+
+    /// Looks again and again what the handle knows. Ends when that goes back.
+    pub(crate) async fn goes_back(&self) -> String {
+        loop {
+            let cached = ListOptions::default().with_limit(0);
+            let cached = cached.with_consistency(Consistency::Cached);
+            let newest = self.newest();
+            if let Ok(listing) = self.store.list_opts(cached).await {
+                let known = listing.revision;
+                if known < newest {
+                    return format!("the handle went back from {newest} to {known}");
+                }
+                self.has_shown(known);
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 

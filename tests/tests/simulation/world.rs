@@ -269,6 +269,7 @@ impl World {
             biased;
             () = process.life.ended() => return Ok(None),
             steps = work => steps,
+            back = store.goes_back() => return Err(back),
         };
         Ok(Some([one?, two?]))
     }

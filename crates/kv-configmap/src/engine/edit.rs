@@ -46,11 +46,14 @@ impl Head {
             .runs
             .partition_point(|run| run.revision <= range.through);
         let before = first.checked_sub(1).map(|index| self.runs[index].revision);
-        let is_flush = range.through > self.flushed();
+        // A flush replaces no run. One that comes after another one is outdated, though there are
+        // no runs of its range either.
+        let is_flush = replaced.is_empty();
         let fits = *sweep_epoch == self.sweep_epoch
             && before.unwrap_or_default() == range.after
             && self.runs[first..end] == *replaced
-            && (!is_flush || self.can_flush(*range));
+            && (!is_flush || self.can_flush(*range))
+            && (is_flush || end > 0 && self.runs[end - 1].revision == range.through);
         if !(fits || is_unchecked && is_flush) {
             return false;
         }
@@ -68,7 +71,8 @@ impl Head {
     /// Whether a flush of `range` holds all that is in the base, and ends with a commit of ours.
     fn can_flush(&self, range: Range) -> bool {
         let covered = self.base.revision;
-        covered == range.through
-            || covered < range.through && self.tail.get(range.through).is_some()
+        range.after == self.flushed()
+            && (covered == range.through
+                || covered < range.through && self.tail.get(range.through).is_some())
     }
 }

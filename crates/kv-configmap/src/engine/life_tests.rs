@@ -333,8 +333,15 @@ fn an_edit_that_no_longer_fits_changes_nothing() {
         assert!(bucket.put(&format!("{number}"), vec![number; 40]));
     }
     let early = flush(&bucket.head, &bucket.layout, 1).unwrap();
-    assert!(bucket.flush(), "another one was faster");
-    assert!(!bucket.head.clone().apply(&early.edit, false));
+    let mut same = bucket.head.clone();
+    assert!(same.apply(&early.edit, false));
+    assert!(!same.apply(&early.edit, false), "another one was faster");
+    bucket.delete("7");
+    assert!(bucket.flush(), "and went further");
+    assert!(
+        !bucket.head.clone().apply(&early.edit, false),
+        "it would bring back what is deleted"
+    );
     assert!(bucket.put("x", vec![1; 40]));
     let late = flush(&bucket.head, &bucket.layout, 2).unwrap();
     assert!(bucket.head.clone().apply(&late.edit, false));
