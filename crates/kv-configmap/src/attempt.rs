@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kv_core::backend::Backoff;
-use kv_core::{Clock, Commit, Error, Result, Revision};
+use kv_core::{Clock, Commit, Error, Result};
 use tokio::time::Duration;
-use tracing::debug;
 
 use crate::committer::{Committer, Fate, Pending, value_bytes};
 use crate::describe::describe_head;
-use crate::engine::{BatchId, BucketId, Head, Proposal, Request, Resolution, Write, propose};
+use crate::engine::{BatchId, BucketId, Head, Proposal, Request, Write, propose};
 use crate::failure::{Failure, FailureKind};
 use crate::hooks::{Bug, CrashPoint};
 use crate::known::{Known, Present};
 use crate::maintainer::Wake;
-use crate::object::{Metadata, head_body};
-use crate::shared::{Found, LONGEST_BUDGET_WAIT, off_runtime};
+use crate::object::head_body;
+use crate::send::Attempt;
+use crate::shared::{LONGEST_BUDGET_WAIT, off_runtime};
 use crate::waiting::Waiting;
 
 /// How it goes on with a batch.
@@ -35,18 +35,6 @@ pub(crate) enum Next {
         /// How long.
         after: Duration,
     },
-}
-
-/// A write, and what to answer once it is in place.
-struct Attempt {
-    outcomes: Vec<Result<Commit>>,
-    write: Write,
-    body: Bytes,
-    /// The state it was decided on, and its generation.
-    base: Arc<Present>,
-    generation: u64,
-    /// Whether some request of it may have been applied, or may still be.
-    in_doubt: bool,
 }
 
 impl Committer {
@@ -298,229 +286,6 @@ impl Committer {
         }
     }
 
-    /// Writes, and says what became of an edit that went along.
-    async fn write(
-        &mut self,
-        batch: &mut Vec<Pending>,
-        attempt: Attempt,
-        backoff: &mut Backoff,
-    ) -> Next {
-        let has_edit = attempt.write.has_edit;
-        let (next, end) = self.send(batch, attempt, backoff).await;
-        match end {
-            End::InPlace(present) if has_edit => self.end_edit(|| Fate::InPlace(present)),
-            End::Unknown if has_edit => self.end_edit(|| Fate::Unknown),
-            _ => {}
-        }
-        next
-    }
-
-    /// Sends the write, the identical one again where its outcome is unknown: it is conditional
-    /// on the base's version, so that at most one of them wins, and all carry the same batch id.
-    async fn send(
-        &self,
-        batch: &mut Vec<Pending>,
-        mut attempt: Attempt,
-        backoff: &mut Backoff,
-    ) -> (Next, End) {
-        let count = attempt.outcomes.len();
-        if !claim(&batch[..count]) {
-            return (Next::Answered, End::NotApplied);
-        }
-        let hooks = &self.shared.hooks;
-        hooks.reach(CrashPoint::BeforeWrite).await;
-        if hooks.has(Bug::AnswerBeforeWrite) {
-            let outcomes = std::mem::take(&mut attempt.outcomes);
-            answer(batch, outcomes);
-        }
-        loop {
-            let failure = match self.shared.api.replace(attempt.body.clone()).await {
-                Ok(metadata) => {
-                    hooks.reach(CrashPoint::Written).await;
-                    return self.written(batch, attempt, metadata);
-                }
-                Err(failure) => failure,
-            };
-            debug!(bucket = self.shared.api.describe(), kind = ?failure.kind, "a write failed");
-            match failure.kind {
-                FailureKind::Conflict if hooks.has(Bug::ConflictSwallowed) => {
-                    return (answer(batch, attempt.outcomes), End::Unknown);
-                }
-                FailureKind::Unknown if hooks.has(Bug::NewBatchAfterUnknown) => {
-                    requeue(&batch[..count]);
-                    let _ = self.shared.refresh().await;
-                    return (Next::AfterConflict, End::Unknown);
-                }
-                FailureKind::Conflict | FailureKind::Missing => {
-                    match self.resolve(batch, &attempt, backoff).await {
-                        Resolved::Ended(resolution) => {
-                            return self.resolved(batch, attempt, resolution);
-                        }
-                        Resolved::Refused(error) => {
-                            let end = attempt.unresolved();
-                            return (answer(batch, vec![Err(error); count]), end);
-                        }
-                        Resolved::BaseIsInPlace => {}
-                        Resolved::NobodyWaits => return (Next::Answered, attempt.unresolved()),
-                    }
-                }
-                FailureKind::Refused | FailureKind::AlreadyExists => {
-                    return self.refused(batch, attempt, failure.error, backoff).await;
-                }
-                // Nobody need wait for what was not sent. But who goes on waiting does so with
-                // the same batch id, for the client may have hidden an earlier answer from us.
-                FailureKind::Later(_) if !attempt.in_doubt => requeue(&batch[..count]),
-                FailureKind::Later(_) => {}
-                FailureKind::Unknown => attempt.in_doubt = true,
-            }
-            if !keep_waiting(&batch[..count], &failure, backoff).await {
-                return (Next::Answered, attempt.unresolved());
-            }
-            if !attempt.in_doubt && !claim(&batch[..count]) {
-                give_up(batch, attempt);
-                return (Next::Answered, End::NotApplied);
-            }
-        }
-    }
-
-    fn written(
-        &self,
-        batch: &mut Vec<Pending>,
-        attempt: Attempt,
-        metadata: Metadata,
-    ) -> (Next, End) {
-        let Attempt {
-            outcomes,
-            write,
-            base,
-            generation,
-            ..
-        } = attempt;
-        // A version that is no number was refused when the bucket was opened.
-        let Ok(version) = metadata.resource_version() else {
-            return (answer(batch, outcomes), End::Unknown);
-        };
-        let present = Present {
-            metadata,
-            version,
-            head: write.head,
-            is_immutable: false,
-        };
-        let found = Found::after(base.head.revision(), write.steps, present);
-        let known = found.known.clone();
-        self.shared.publish_write(found, generation);
-        let end = match known {
-            Known::Present(present) => {
-                self.wake_maintainer(&base.head, &present.head);
-                End::InPlace(present)
-            }
-            Known::Absent | Known::Unread => End::Unknown,
-        };
-        (answer(batch, outcomes), end)
-    }
-
-    /// Whoever makes a flush due does it; others only where it does not come.
-    fn wake_maintainer(&self, base: &Head, written: &Head) {
-        let layout = &self.shared.layout;
-        let is_due = written.is_flush_due(layout);
-        if is_due && (!base.is_flush_due(layout) || written.is_flush_due(&layout.doubled())) {
-            let _ = self.maintainer.send(Wake::Flush);
-        }
-        let obsolete = written.segments_dropped_since(base);
-        if !obsolete.is_empty() {
-            let _ = self.maintainer.send(Wake::Obsolete(obsolete));
-        }
-    }
-
-    /// The base of the write was replaced, perhaps by this very write: reads the bucket and looks
-    /// for the batch id before anything else, also where no request seemed to be in doubt, for a
-    /// client that was handed to us may have tried again by itself.
-    async fn resolve(
-        &self,
-        batch: &[Pending],
-        attempt: &Attempt,
-        backoff: &mut Backoff,
-    ) -> Resolved {
-        let count = attempt.outcomes.len();
-        loop {
-            let failure = match self.shared.refresh().await {
-                Ok(_) if self.shared.hooks.has(Bug::BatchIdIgnored) => {
-                    return Resolved::Ended(Resolution::NotApplied);
-                }
-                Ok(known) => return attempt.resolution(&known),
-                Err(failure) => failure,
-            };
-            if !failure.is_transient() {
-                return Resolved::Refused(self.doubt(attempt, failure.error));
-            }
-            if !keep_waiting(&batch[..count], &failure, backoff).await {
-                return Resolved::NobodyWaits;
-            }
-        }
-    }
-
-    /// The write was refused. A client that tries again by itself may have hidden an answer before
-    /// that, so that the bucket is asked if that is possible.
-    async fn refused(
-        &self,
-        batch: &mut Vec<Pending>,
-        attempt: Attempt,
-        error: Error,
-        backoff: &mut Backoff,
-    ) -> (Next, End) {
-        let resolved = self.resolve(batch, &attempt, backoff).await;
-        if let Resolved::Ended(Resolution::Applied) = resolved {
-            return self.resolved(batch, attempt, Resolution::Applied);
-        }
-        let error = self.doubt(&attempt, error);
-        let end = attempt.unresolved();
-        let outcomes = vec![Err(error); attempt.outcomes.len()];
-        (answer(batch, outcomes), end)
-    }
-
-    fn resolved(
-        &self,
-        batch: &mut Vec<Pending>,
-        attempt: Attempt,
-        resolution: Resolution,
-    ) -> (Next, End) {
-        let count = attempt.outcomes.len();
-        match resolution {
-            Resolution::Applied => {
-                let end = End::in_place(&self.shared.known());
-                (answer(batch, attempt.outcomes), end)
-            }
-            Resolution::NotApplied => {
-                requeue(&batch[..count]);
-                (Next::AfterConflict, End::NotApplied)
-            }
-            Resolution::Unknowable => {
-                let reason = "the bucket has moved on too far since the write".to_owned();
-                let store = self.shared.api.describe();
-                let error = Error::Indeterminate {
-                    store,
-                    reason,
-                    source: None,
-                };
-                (answer(batch, vec![Err(error); count]), End::Unknown)
-            }
-        }
-    }
-
-    /// What to answer for an attempt that ends with `error`.
-    fn doubt(&self, attempt: &Attempt, error: Error) -> Error {
-        if !attempt.in_doubt {
-            return error;
-        }
-        let reason = "an earlier request of the write was not answered".to_owned();
-        let store = self.shared.api.describe();
-        Error::Indeterminate {
-            store,
-            reason,
-            source: Some(Arc::new(error)),
-        }
-    }
-
     fn immutable(&self) -> Error {
         let reason = "it was made immutable, so that nothing can be written to it".to_owned();
         Error::Corrupt {
@@ -530,73 +295,10 @@ impl Committer {
     }
 }
 
-/// How an attempt ended, for the edit that went along.
-enum End {
-    InPlace(Arc<Present>),
-    NotApplied,
-    Unknown,
-}
-
-impl End {
-    fn in_place(known: &Known) -> Self {
-        known
-            .present()
-            .cloned()
-            .map_or(Self::Unknown, Self::InPlace)
-    }
-}
-
-/// What became of an attempt that met a conflict.
-enum Resolved {
-    /// It can be told, or never will be.
-    Ended(Resolution),
-    /// The conflict was not about our base, which is still there: an earlier request of the
-    /// attempt could be applied yet.
-    BaseIsInPlace,
-    /// The bucket cannot be read.
-    Refused(Error),
-    /// All callers have given up.
-    NobodyWaits,
-}
-
-impl Attempt {
-    fn resolution(&self, known: &Known) -> Resolved {
-        let (batch, base) = (self.write.batch, self.base_revision());
-        let resolution = match known.present() {
-            Some(now) if now.version == self.base.version && self.in_doubt => {
-                return Resolved::BaseIsInPlace;
-            }
-            // Restored from a backup: what was applied since is gone from the table, too.
-            Some(now) if now.head.snapshot().revision() < base => Resolution::Unknowable,
-            Some(now) if now.head.id() == self.base.head.id() => now.head.resolve(batch, base),
-            // Torn down, and perhaps made anew.
-            _ => Resolution::Unknowable,
-        };
-        Resolved::Ended(match resolution {
-            // Every request of it was answered, with the conflict that brought us here.
-            Resolution::Unknowable if !self.in_doubt => Resolution::NotApplied,
-            resolution => resolution,
-        })
-    }
-
-    fn base_revision(&self) -> Revision {
-        self.base.head.revision()
-    }
-
-    /// The end of an attempt that is not followed any further.
-    fn unresolved(&self) -> End {
-        if self.in_doubt {
-            End::Unknown
-        } else {
-            End::NotApplied
-        }
-    }
-}
-
 /// Answers the first transactions of the batch, in order, and takes them out of it. Those that
 /// were refused come first: who tries again is then in the queue before who has succeeded and
 /// goes on, so that many who change one key take turns.
-fn answer(batch: &mut Vec<Pending>, outcomes: Vec<Result<Commit>>) -> Next {
+pub(crate) fn answer(batch: &mut Vec<Pending>, outcomes: Vec<Result<Commit>>) -> Next {
     let answered = batch.drain(..outcomes.len()).zip(outcomes);
     let (refused, done): (Vec<_>, Vec<_>) = answered.partition(|(_, outcome)| outcome.is_err());
     for (pending, outcome) in refused.into_iter().chain(done) {
@@ -611,7 +313,7 @@ fn answer_all(batch: &mut Vec<Pending>, error: &Error) -> Next {
 }
 
 /// Claims the transactions for a write. `false`: a caller has given up, so that it must not be sent.
-fn claim(batch: &[Pending]) -> bool {
+pub(crate) fn claim(batch: &[Pending]) -> bool {
     let claimed = batch.iter().all(Waiting::begin);
     if !claimed {
         requeue(batch);
@@ -620,14 +322,14 @@ fn claim(batch: &[Pending]) -> bool {
 }
 
 /// Notes what `attempt` did to its transactions, if it was applied, against all that is known.
-fn give_up(batch: &mut [Pending], attempt: Attempt) {
+pub(crate) fn give_up(batch: &mut [Pending], attempt: Attempt) {
     let counter = attempt.write.batch.counter;
     for (pending, outcome) in batch.iter_mut().zip(attempt.outcomes) {
         pending.request.given_up.push((counter, outcome));
     }
 }
 
-fn requeue(batch: &[Pending]) {
+pub(crate) fn requeue(batch: &[Pending]) {
     batch.iter().for_each(Waiting::requeue);
 }
 
@@ -645,7 +347,11 @@ fn later_or_refused(batch: &mut Vec<Pending>, failure: &Failure, backoff: &mut B
 }
 
 /// Waits before the next request. `false`: no caller waits any more.
-async fn keep_waiting(batch: &[Pending], failure: &Failure, backoff: &mut Backoff) -> bool {
+pub(crate) async fn keep_waiting(
+    batch: &[Pending],
+    failure: &Failure,
+    backoff: &mut Backoff,
+) -> bool {
     batch
         .iter()
         .for_each(|pending| pending.note(&failure.error));

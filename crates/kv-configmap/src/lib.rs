@@ -89,6 +89,7 @@
 //! are refused is told `Unavailable`, though the first one was applied.
 
 mod api;
+mod assemble;
 mod attempt;
 mod buckets;
 mod budget;
@@ -110,6 +111,7 @@ mod reader;
 mod repair;
 mod report;
 mod resource;
+mod send;
 mod shared;
 mod store;
 mod waiting;

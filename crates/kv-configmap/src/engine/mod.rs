@@ -6,6 +6,7 @@ mod block;
 mod decode;
 mod edit;
 mod envelope;
+mod fold;
 mod head;
 mod layout;
 mod maintain;

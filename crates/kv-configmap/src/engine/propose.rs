@@ -76,6 +76,13 @@ pub(crate) fn propose(
                     write: None,
                 });
             }
+            // An edit alone has to wait until there is room.
+            Err(_) if count == 0 => {
+                return Ok(Proposal {
+                    outcomes: Vec::new(),
+                    write: None,
+                });
+            }
             Err((excess, head)) => return Ok(refuse(excess, &head, base, request)),
         }
     }

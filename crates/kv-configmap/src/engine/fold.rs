@@ -1,0 +1,246 @@
+//! What leaves the tail of a head, and when.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use kv_core::{Key, Revision};
+use prost::Message;
+
+use super::head::{Base, CAPACITY, Excess, Head, RECENT, Room, SHRINKING_BYTES};
+use super::layout::Layout;
+use super::run::{self, RUNS, SEGMENTS};
+use super::state::{Item, Range};
+use super::{DecodeError, block};
+
+/// The size before compression up to which the tail may grow, because every commit compresses it
+/// again; and the one above which it is folded even where it should be flushed.
+const TAIL_RAW_BYTES: usize = 64 * 1024;
+const LONGEST_TAIL_RAW_BYTES: usize = 256 * 1024;
+
+impl Head {
+    /// Encodes the head. Commits up to `before` may leave the tail; those after it are new, and
+    /// stay for those who follow the bucket.
+    pub(super) fn encode(
+        &mut self,
+        layout: &Layout,
+        room: Room,
+        before: Revision,
+    ) -> Result<Bytes, Excess> {
+        if room == Room::ForGrowth && self.live_raw_bytes() > layout.raw_bytes() {
+            return Err(Excess::Bucket);
+        }
+        self.absorb_runs(before);
+        if self.is_small_again(layout) {
+            self.collapse(before);
+        }
+        let mut tail = self.tail.compress().ok_or(Excess::Head)?;
+        self.tail_stored_bytes = tail.len();
+        if self.is_fold_due(layout, &tail) {
+            let mut folded = self.clone();
+            if folded.fold(layout, before) {
+                tail = self.replace_if_it_fits(folded, tail, room)?;
+            }
+        }
+        if self.head_bytes() > self.head_capacity(room) {
+            return Err(Excess::Head);
+        }
+        let segments: usize = self.all_runs().map(|run| run.segments.len()).sum();
+        if self.runs.len() > RUNS || segments > SEGMENTS {
+            return Err(Excess::Bucket);
+        }
+        if room == Room::ForGrowth && self.live_bytes() > layout.bucket_bytes {
+            return Err(Excess::Bucket);
+        }
+        Ok(self.seal(tail))
+    }
+
+    /// A fold can make the data larger: what compresses well in the tail is lost among entries that
+    /// do not. Where only that makes it too large, everything stays as it is.
+    fn replace_if_it_fits(
+        &mut self,
+        mut folded: Self,
+        tail: Bytes,
+        room: Room,
+    ) -> Result<Bytes, Excess> {
+        let rest = folded.tail.compress().ok_or(Excess::Head)?;
+        folded.tail_stored_bytes = rest.len();
+        let fits = |head: &Self| head.head_bytes() <= head.head_capacity(room);
+        if fits(self) && !fits(&folded) {
+            return Ok(tail);
+        }
+        *self = folded;
+        Ok(rest)
+    }
+
+    fn head_capacity(&self, room: Room) -> usize {
+        let runs: usize = self
+            .runs
+            .iter()
+            .map(|run| run.to_proto().encoded_len() + 3)
+            .sum();
+        let capacity = match room {
+            Room::ForGrowth => CAPACITY,
+            Room::ForShrinking => CAPACITY + SHRINKING_BYTES,
+        };
+        capacity.saturating_sub(runs)
+    }
+
+    /// Moves runs of commits that are next in turn from the tail to the manifest.
+    fn absorb_runs(&mut self, before: Revision) {
+        while self.base.stored.is_empty()
+            && let Some(next) = self.tail.after(self.base.revision).first()
+            && next.revision <= before
+            && let Some(run) = next.run.clone()
+        {
+            self.cover(Base {
+                revision: run.revision,
+                ..Base::default()
+            });
+            self.runs.push(run);
+        }
+    }
+
+    /// Puts a base in place, and takes what it covers out of the tail.
+    pub(super) fn cover(&mut self, base: Base) {
+        let removed = self.tail.trim(base.revision);
+        self.base = base;
+        // Only the last commit of a write was ever the state that somebody read.
+        let is_last = |pair: &&[Revision]| pair[1].get() != pair[0].get() + 1;
+        self.recent
+            .extend(removed.windows(2).filter(is_last).map(|pair| pair[0]));
+        self.recent.extend(removed.last());
+        let excess = self.recent.len().saturating_sub(RECENT);
+        self.recent.drain(..excess);
+    }
+
+    fn is_fold_due(&self, layout: &Layout, tail: &Bytes) -> bool {
+        tail.len() > layout.tail_bytes
+            || self.tail.raw_bytes() > TAIL_RAW_BYTES
+            || self.base.stored.len() + tail.len() > self.head_capacity(Room::ForGrowth)
+            || self.is_base_mostly_garbage(layout)
+    }
+
+    /// Whether the base holds mostly what has been overwritten or deleted since.
+    fn is_base_mostly_garbage(&self, layout: &Layout) -> bool {
+        let live = self.live_raw_bytes() as usize;
+        self.runs.is_empty() && self.base.raw_bytes > 2 * live + layout.tail_bytes
+    }
+
+    /// Makes what the commits up to `before` have left the base, where it is small enough.
+    fn fold(&mut self, layout: &Layout, before: Revision) -> bool {
+        let uncovered = self.tail.after(self.base.revision);
+        let mut folded = uncovered
+            .iter()
+            .take_while(|commit| commit.revision <= before);
+        if before <= self.base.revision || folded.any(|commit| commit.run.is_some()) {
+            return false;
+        }
+        let is_overlong = self.tail.raw_bytes_after(self.base.revision) > LONGEST_TAIL_RAW_BYTES;
+        let range = Range {
+            after: self.flushed(),
+            through: before,
+        };
+        let Ok(items) = self.unflushed(range) else {
+            return false;
+        };
+        let raw = run::encode(&items, None);
+        let Some(stored) = block::compress(&raw) else {
+            return false;
+        };
+        if layout.has_segments && stored.len() > layout.base_bytes && !is_overlong {
+            return false;
+        }
+        self.cover(Base {
+            revision: before,
+            stored,
+            raw_bytes: raw.len(),
+        });
+        self.forget_tombstones(range);
+        true
+    }
+
+    /// What the commits of `range`, which are in the base and the tail, have left.
+    pub(super) fn unflushed(&self, range: Range) -> Result<Vec<Item>, DecodeError> {
+        let keys = self.unflushed_keys()?;
+        let mut items = self.state.items(range, keys.as_ref());
+        items.retain(|item| self.is_needed(item, range));
+        Ok(items)
+    }
+
+    /// The keys in the base and the tail; `None`: all keys there are.
+    fn unflushed_keys(&self) -> Result<Option<BTreeSet<Key>>, DecodeError> {
+        if self.runs.is_empty() {
+            return Ok(None);
+        }
+        let mut keys = self.tail.keys_after(self.base.revision)?;
+        keys.extend(self.base.items()?.iter().map(|item| item.key().clone()));
+        Ok(Some(keys))
+    }
+
+    /// Whether an item has to be in what is written for the commits of `range`: a tombstone only
+    /// where another run, which was written before the removal, can hold the key.
+    pub(super) fn is_needed(&self, item: &Item, range: Range) -> bool {
+        let Item::Tombstone(_, removed) = item else {
+            return true;
+        };
+        let mut others = self.all_runs().filter(|run| !range.contains(run.revision));
+        others.any(|run| run.written_at < *removed)
+    }
+
+    /// Forgets the tombstones of the commits of `range` that no run needs.
+    pub(super) fn forget_tombstones(&mut self, range: Range) {
+        let runs: Vec<Revision> = self.all_runs().map(|run| run.written_at).collect();
+        let is_needed = |removed: Revision| {
+            !range.contains(removed) || runs.iter().any(|written_at| *written_at < removed)
+        };
+        let dropped = self.state.forget_tombstones(is_needed);
+        self.tombstones_dropped_through = self.tombstones_dropped_through.max(dropped);
+    }
+
+    /// Whether a bucket that had segments fits into its head again.
+    fn is_small_again(&self, layout: &Layout) -> bool {
+        !self.runs.is_empty() && self.live_raw_bytes() <= layout.base_bytes as u64 / 2
+    }
+
+    /// Makes all that the commits up to `before` have left the base; no run is left.
+    fn collapse(&mut self, before: Revision) {
+        let range = Range {
+            after: Revision::ZERO,
+            through: before,
+        };
+        let mut items = self.state.items(range, None);
+        items.retain(|item| matches!(item, Item::Entry(_)));
+        let raw = run::encode(&items, None);
+        let Some(stored) = block::compress(&raw) else {
+            return;
+        };
+        self.runs.clear();
+        self.cover(Base {
+            revision: before,
+            stored,
+            raw_bytes: raw.len(),
+        });
+        self.forget_tombstones(range);
+    }
+
+    /// About how many bytes a write goes through: a small head can stand for much data, all of which
+    /// a fold goes through where there are no runs.
+    pub(crate) fn bytes_to_encode(&self) -> usize {
+        match self.runs.is_empty() {
+            true => self.live_raw_bytes() as usize,
+            false => self.base.raw_bytes + self.tail.raw_bytes(),
+        }
+    }
+
+    /// Whether the tail, or the base, is to become a run.
+    pub(crate) fn is_flush_due(&self, layout: &Layout) -> bool {
+        let uncovered = self.tail.raw_bytes_after(self.base.revision);
+        let stored = self.tail_stored_bytes * uncovered / self.tail.raw_bytes().max(1);
+        let mut waiting = self.tail.after(self.base.revision).iter();
+        layout.has_segments
+            && (stored > layout.tail_bytes
+                || uncovered > TAIL_RAW_BYTES
+                || self.base.stored.len() > layout.base_bytes
+                || waiting.any(|commit| commit.run.is_some()))
+    }
+}
