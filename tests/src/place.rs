@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::env;
 
 use async_trait::async_trait;
@@ -5,7 +6,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::ObjectMeta;
-use kube::{Api, Client, Config, ResourceExt};
+use kube::{Api, Client, Config};
 use kv_fake_apiserver::FakeApiServer;
 
 /// A namespace of one's own in an API server.
@@ -29,21 +30,30 @@ pub trait Place: Send + Sync + 'static {
         let secrets: Api<Secret> = Api::namespaced(self.client(), self.namespace());
         let config_maps = config_maps.list(&ListParams::default()).await;
         let secrets = secrets.list(&ListParams::default()).await;
-        let mut names: Vec<String> = config_maps
-            .expect("a list of ConfigMaps")
-            .iter()
-            .map(ResourceExt::name_any)
-            .collect();
-        names.extend(
-            secrets
-                .expect("a list of Secrets")
-                .iter()
-                .map(ResourceExt::name_any),
-        );
+        let config_maps = config_maps.expect("a list of ConfigMaps");
+        let secrets = secrets.expect("a list of Secrets");
+        let metadata = config_maps.iter().map(|object| &object.metadata);
+        let metadata = metadata.chain(secrets.iter().map(|object| &object.metadata));
+        let mut names = without_orphans(metadata.collect());
         // The cluster's controllers put this one into every namespace.
         names.retain(|name| name != "kube-root-ca.crt");
         names
     }
+}
+
+/// The names of these objects, but for those whose owner is gone: a cluster collects them, but there
+/// is no controller here that does.
+fn without_orphans(objects: Vec<&ObjectMeta>) -> Vec<String> {
+    let uids: BTreeSet<&str> = objects
+        .iter()
+        .filter_map(|object| object.uid.as_deref())
+        .collect();
+    let is_owned = |object: &&&ObjectMeta| {
+        let owners = object.owner_references.as_deref().unwrap_or_default();
+        owners.is_empty() || owners.iter().any(|owner| uids.contains(owner.uid.as_str()))
+    };
+    let kept = objects.iter().filter(is_owned);
+    kept.filter_map(|object| object.name.clone()).collect()
 }
 
 /// A fake API server in the process.

@@ -48,6 +48,7 @@ pub(crate) struct Handle {
     reads: mpsc::Sender<Read>,
     pub(crate) edits: mpsc::Sender<Handed>,
     follower: OnceLock<Follower>,
+    maintainer: AbortHandle,
 }
 
 /// The task that follows the bucket, and what it says of itself.
@@ -58,6 +59,8 @@ struct Follower {
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        // What it has made and not put in place, a sweep removes.
+        self.maintainer.abort();
         if let Some(follower) = self.follower.get() {
             follower.task.abort();
         }
@@ -77,7 +80,8 @@ impl Handle {
         let seed = StdRng::from_rng(&mut random);
         tokio::spawn(Committer::new(shared.clone(), commit_queue, edits, wake, seed).run());
         let seed = StdRng::from_rng(&mut random);
-        tokio::spawn(Maintainer::new(shared.clone(), wakes, edit.clone(), seed).run());
+        let maintainer = Maintainer::new(shared.clone(), wakes, edit.clone(), seed).run();
+        let maintainer = tokio::spawn(maintainer).abort_handle();
         Self {
             limits: limits(&shared.layout),
             shared,
@@ -86,6 +90,7 @@ impl Handle {
             reads,
             edits: edit,
             follower: OnceLock::new(),
+            maintainer,
         }
     }
 

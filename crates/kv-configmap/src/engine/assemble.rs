@@ -207,7 +207,11 @@ impl Encoded {
                 Some(run) => {
                     let items = run::read(self.head.id, run, &find)?.into_iter();
                     let reclaimed: BTreeSet<_> = commit.reclaimed.iter().collect();
-                    let items = items.filter(|item| !reclaimed.contains(item.key()));
+                    // A key that was reclaimed may have been put again by the same commit.
+                    let is_reclaimed = |item: &Item| {
+                        matches!(item, Item::Tombstone(..)) && reclaimed.contains(item.key())
+                    };
+                    let items = items.filter(|item| !is_reclaimed(item));
                     items.map(to_effect).collect()
                 }
             };

@@ -82,37 +82,6 @@ async fn a_put_is_hardly_more_than_one_request_everything_included() {
     assert!(segments(&server).len() < 25, "{}", segments(&server).len());
 }
 
-/// What is written for a small put does not grow with the bucket.
-#[tokio::test(start_paused = true)]
-async fn a_small_put_into_a_large_bucket_writes_little() {
-    let server = FakeApiServer::new();
-    let store = open_in(&buckets(&server)).await;
-    server.set_latency(Duration::from_millis(2));
-    for number in 0..10 {
-        let entries = (0..1_000_u64).map(|entry| (number * 1_000 + entry, noise(entry, 100)));
-        let filled = entries.fold(Transaction::new(), |all, (entry, value)| {
-            all.put(Key::new(format!("old {entry}")).unwrap(), value)
-        });
-        store.commit(filled).await.unwrap();
-    }
-    server.reset_requests();
-    for number in 0..2_000 {
-        store
-            .put(format!("new {number}"), noise(number, 100))
-            .await
-            .unwrap();
-    }
-    sleep(Duration::from_secs(120)).await;
-    let bytes: usize = server
-        .requests()
-        .iter()
-        .map(|request| request.body_bytes)
-        .sum();
-    // The body is base64, what etcd stores is not.
-    let each = bytes * 3 / 4 / 2_000;
-    assert!(each < 10 * 1024, "{each} bytes a put");
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_large_value_is_spread_and_takes_its_place_at_once() {
     let server = FakeApiServer::new();

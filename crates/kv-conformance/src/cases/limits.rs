@@ -229,8 +229,9 @@ pub async fn usage_stays_within_the_limit(h: &dyn Place) {
         "incompressible bytes count in full"
     );
     let (_, available) = figures(store.put("more", noise(9_999, part_of(&store))).await);
+    // A backend may have tidied up in between.
     assert!(
-        available <= limit - usage.bytes,
+        available <= limit - usage.bytes + limit / 100,
         "what is left is what is not used"
     );
 }
