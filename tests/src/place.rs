@@ -34,7 +34,7 @@ pub trait Place: Send + Sync + 'static {
         let secrets = secrets.expect("a list of Secrets");
         let metadata = config_maps.iter().map(|object| &object.metadata);
         let metadata = metadata.chain(secrets.iter().map(|object| &object.metadata));
-        let mut names = without_orphans(metadata.collect());
+        let mut names = without_orphans(&metadata.collect::<Vec<_>>());
         // The cluster's controllers put this one into every namespace.
         names.retain(|name| name != "kube-root-ca.crt");
         names
@@ -43,7 +43,7 @@ pub trait Place: Send + Sync + 'static {
 
 /// The names of these objects, but for those whose owner is gone: a cluster collects them, but there
 /// is no controller here that does.
-fn without_orphans(objects: Vec<&ObjectMeta>) -> Vec<String> {
+fn without_orphans(objects: &[&ObjectMeta]) -> Vec<String> {
     let uids: BTreeSet<&str> = objects
         .iter()
         .filter_map(|object| object.uid.as_deref())
