@@ -17,6 +17,7 @@ Exit codes:
   5    the store is unavailable or asks to slow down; nothing was changed, try again
   6    it is unknown whether the change was made; read the key to find out
   7    forbidden
+  8    `kv check` has found damage
   130  interrupted; a change that was under way may have been made
        (`kv watch` is ended so, with 0)";
 
@@ -73,6 +74,8 @@ pub(crate) enum Command {
     Teardown(Teardown),
     /// Tell how full the bucket is
     Usage(Usage),
+    /// Find out what is damaged in a bucket of a cluster, and what can still be read
+    Check(Check),
 }
 
 #[derive(Debug, clap::Args)]
@@ -192,6 +195,17 @@ pub(crate) struct Usage {
     /// `text` is for people; `json` is one object
     #[arg(short, long, value_enum, default_value_t = TextOrJson::Text)]
     pub(crate) output: TextOrJson,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Check {
+    /// `text` is for people; `json` is one object
+    #[arg(short, long, value_enum, default_value_t = TextOrJson::Text)]
+    pub(crate) output: TextOrJson,
+
+    /// First remove the segments that nothing needs, unless something is damaged
+    #[arg(long)]
+    pub(crate) repair: bool,
 }
 
 #[cfg(test)]

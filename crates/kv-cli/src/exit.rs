@@ -18,6 +18,8 @@ pub(crate) enum Failure {
     NoSuchKey(Key),
     #[error("{0}")]
     Usage(String),
+    #[error("{store} is damaged")]
+    Damaged { store: String },
     #[error("the name was not given: nothing was removed")]
     Declined,
     #[error("the value has more than {limit} bytes, the most that any store takes")]
@@ -45,6 +47,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::NoSuchKey(_) => 3,
             Self::Unknown(_) => 6,
+            Self::Damaged { .. } => 8,
             Self::Interrupted => 130,
             _ => 1,
         }
@@ -68,6 +71,15 @@ impl Failure {
             Self::Store(Error::Forbidden { .. }) => {
                 Some("ask whoever runs the store for the right to do it")
             }
+            Self::Store(Error::Corrupt { object, .. })
+                if object.starts_with("configmap ") || object.starts_with("secret ") =>
+            {
+                Some("`kv check` tells what is damaged, and what can still be read")
+            }
+            Self::Damaged { .. } => Some(
+                "keep a copy of its objects before anything else; \
+                 docs/operations.md says what to do then",
+            ),
             Self::Cluster { .. } => Some("check the kubeconfig, --kubeconfig and --context"),
             _ => None,
         }
@@ -196,6 +208,8 @@ mod tests {
             assert_eq!(Failure::Store(error.clone()).code(), code, "{error}");
         }
         assert_eq!(Failure::NoSuchKey(key).code(), 3);
+        let store = store();
+        assert_eq!(Failure::Damaged { store }.code(), 8);
         assert_eq!(Failure::Interrupted.code(), 130);
     }
 

@@ -47,7 +47,12 @@ pub(crate) async fn teardown(
     Ok(buckets.teardown(bucket).await?)
 }
 
-async fn buckets(kind: Kind, namespace: &str, global: &Global) -> Result<Buckets, Failure> {
+/// The buckets of a namespace in the cluster that the caller means.
+pub(crate) async fn buckets(
+    kind: Kind,
+    namespace: &str,
+    global: &Global,
+) -> Result<Buckets, Failure> {
     let client = client(global).await;
     let client = client.map_err(|source| Failure::Cluster { source })?;
     let buckets = match kind {

@@ -1,5 +1,5 @@
 //! `kv`, the command-line tool for key-value stores: puts, gets, deletes, lists and watches the
-//! entries of a bucket in a Kubernetes cluster or in a file, and removes the bucket.
+//! entries of a bucket in a Kubernetes cluster or in a file, checks the bucket and removes it.
 //!
 //! What goes to standard output is what was asked for and nothing else; everything said about it
 //! goes to standard error. The exit code tells scripts what happened, see `kv --help`.
@@ -11,6 +11,7 @@ mod events;
 mod exit;
 mod kubernetes;
 mod output;
+mod report;
 mod store;
 
 use std::process::ExitCode;

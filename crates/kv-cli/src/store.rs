@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kv_core::{Error, KvStore, OpenMode, Outcome, WatchOptions, WatchStore, WatchStream};
+use kv_core::{Error, OpenMode, Outcome, WatchStore};
 use kv_memory::MemoryStore;
 use kv_redb::RedbStore;
 use tokio::time::Instant;
@@ -109,9 +109,8 @@ const SLACK: Duration = Duration::from_millis(500);
 
 /// An open store, and the time until which it may take.
 pub(crate) struct Store {
-    pub(crate) inner: Arc<dyn KvStore>,
-    watched: Option<Arc<dyn WatchStore>>,
-    location: Location,
+    pub(crate) inner: Arc<dyn WatchStore>,
+    pub(crate) location: Location,
     timeout: Duration,
     deadline: Instant,
 }
@@ -127,13 +126,11 @@ impl Store {
         }
         tracing::debug!(%location, ?mode, "opening the store");
         let opening = tokio::time::timeout_at(deadline, inner(&location, global, mode));
-        let opened = opening
+        let inner = opening
             .await
             .unwrap_or_else(|_| Err(unavailable(&location, timeout).into()))?;
-        let Opened { inner, watched } = opened;
         Ok(Self {
             inner,
-            watched,
             location,
             timeout,
             deadline,
@@ -149,18 +146,6 @@ impl Store {
         answer
             .unwrap_or_else(|_| Err(unavailable(&self.location, self.timeout)))
             .map_err(Failure::Store)
-    }
-
-    /// Begins to watch. The time of `--timeout` is for the beginning.
-    pub(crate) async fn watch(&self, options: WatchOptions) -> Result<WatchStream, Failure> {
-        let Some(watched) = &self.watched else {
-            return Err(Failure::Usage(format!(
-                "{} cannot be watched: a file is open in one program at a time, and only that one \
-                 could tell; `kv list` shows what is there",
-                self.location
-            )));
-        };
-        self.read(watched.watch(options)).await
     }
 
     /// What it means that the events of a watch have come to an end.
@@ -189,36 +174,19 @@ impl Store {
     }
 }
 
-/// A store as its backend gives it.
-struct Opened {
-    inner: Arc<dyn KvStore>,
-    watched: Option<Arc<dyn WatchStore>>,
-}
-
-impl Opened {
-    fn watchable(store: Arc<impl WatchStore + 'static>) -> Self {
-        Self {
-            inner: store.clone(),
-            watched: Some(store),
-        }
-    }
-}
-
-async fn inner(location: &Location, global: &Global, mode: OpenMode) -> Result<Opened, Failure> {
+async fn inner(
+    location: &Location,
+    global: &Global,
+    mode: OpenMode,
+) -> Result<Arc<dyn WatchStore>, Failure> {
     Ok(match location {
-        Location::File(path) => Opened {
-            inner: Arc::new(RedbStore::open(path, mode).await?),
-            watched: None,
-        },
+        Location::File(path) => Arc::new(RedbStore::open(path, mode).await?),
         Location::Cluster {
             kind,
             namespace,
             bucket,
-        } => {
-            let store = kubernetes::open(*kind, namespace, bucket, global, mode).await?;
-            Opened::watchable(Arc::new(store))
-        }
-        Location::Memory => Opened::watchable(Arc::new(MemoryStore::new())),
+        } => Arc::new(kubernetes::open(*kind, namespace, bucket, global, mode).await?),
+        Location::Memory => Arc::new(MemoryStore::new()),
     })
 }
 

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by a panic, too")]
 
+#[path = "cli/check.rs"]
+mod check;
 #[path = "cli/cluster.rs"]
 mod cluster;
 #[cfg(unix)]

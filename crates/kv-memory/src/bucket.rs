@@ -1,10 +1,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kv_core::backend::{Effect, ForwardClock, Record, Replica, Snapshot};
-use kv_core::{
-    Change, Clock, Commit, Consistency, Entry, Error, Limits, Result, Revision, Transaction,
-};
+use kv_core::backend::{ForwardClock, Record, Replica, Snapshot};
+use kv_core::{Clock, Commit, Consistency, Error, Limits, Result, Revision, Transaction};
 
 /// How many expired entries one commit reclaims.
 const RECLAIMED_AT_ONCE: usize = 1_024;
@@ -70,7 +68,7 @@ impl Bucket {
         let changes = evaluation
             .effects
             .iter()
-            .map(|effect| change(effect, revision))
+            .map(|effect| effect.to_change(revision))
             .collect();
         commits.last = revision.get();
         commits.exists = true;
@@ -133,18 +131,5 @@ impl Bucket {
 impl fmt::Display for Bucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "memory bucket {:?}", self.name)
-    }
-}
-
-fn change(effect: &Effect, revision: Revision) -> Change {
-    let key = effect.key.clone();
-    match effect.stored.clone() {
-        Some(stored) => Change::Put(Entry {
-            key,
-            value: stored.value,
-            revision,
-            expires_at: stored.expires_at,
-        }),
-        None => Change::Delete(key),
     }
 }

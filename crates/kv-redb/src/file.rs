@@ -15,12 +15,14 @@ use crate::read::Snapshot;
 use crate::registry::{Registered, Registration, register};
 use crate::snapshots::Snapshots;
 use crate::tables::{ENTRIES, EXPIRIES, Meta};
+use crate::watch::History;
 use crate::write::{Request, Writer};
 
 /// A file that is open: what all handles of this process share. Every method blocks.
 pub(crate) struct File {
     pub(crate) name: String,
     pub(crate) queue: Queue,
+    pub(crate) history: History,
     snapshots: Snapshots,
     /// Locked for writing only to compact the file.
     database: RwLock<Database>,
@@ -38,6 +40,7 @@ impl File {
             Registered::Reserved(registration) => {
                 let database = open::database(&canonical, &name, mode)?;
                 let file = Arc::new(Self::new(name, database, Some(registration)));
+                file.history.published().begin(file.newest()?.revision());
                 Registration::publish(&file, &canonical);
                 file
             }
@@ -54,6 +57,7 @@ impl File {
         Self {
             name,
             queue: Queue::default(),
+            history: History::default(),
             snapshots: Snapshots::default(),
             database: RwLock::new(database),
             _registration: registration,
@@ -82,6 +86,7 @@ impl File {
     /// Writes several transactions at once; the outer error fails all of them.
     pub(crate) fn write(&self, requests: &[Request]) -> Result<Vec<Result<Commit>>> {
         let not_applied = |error| failure::not_applied(&self.name, error);
+        let mut published = self.history.published();
         let database = self.database();
         let transaction = database
             .begin_write()
@@ -92,12 +97,13 @@ impl File {
             .map(|request| writer.apply(request))
             .collect::<Result<_, _>>()
             .map_err(not_applied)?;
-        let last = writer.meta.last;
+        let (last, records) = (writer.meta.last, std::mem::take(&mut writer.records));
         if writer.finish().map_err(not_applied)? {
             transaction
                 .commit()
                 .map_err(|error| failure::indeterminate(&self.name, error))?;
             self.snapshots.prune(last);
+            published.commits(records);
         }
         Ok(results)
     }
@@ -156,13 +162,14 @@ impl File {
     /// entries.
     fn change<T>(&self, change: impl FnOnce(&mut Meta) -> T) -> Result<T> {
         let not_applied = |error| failure::not_applied(&self.name, error);
+        let mut published = self.history.published();
         let database = self.database();
         let transaction = database
             .begin_write()
             .map_err(|error| not_applied(error.into()))?;
         let mut writer = Writer::open(&self.name, &transaction).map_err(not_applied)?;
         let result = change(&mut writer.meta);
-        let absent = !writer.meta.exists;
+        let (absent, last) = (!writer.meta.exists, writer.meta.last);
         if writer.finish().map_err(not_applied)? {
             if absent {
                 clear(&transaction).map_err(not_applied)?;
@@ -170,8 +177,36 @@ impl File {
             transaction
                 .commit()
                 .map_err(|error| failure::indeterminate(&self.name, error))?;
+            if absent {
+                published.teardown(Revision::new(last));
+            }
         }
         Ok(result)
+    }
+
+    /// All entries that begin with a text, with their last commit: for a watcher, to whom
+    /// everything up to this commit has been told, and nothing after it.
+    pub(crate) fn entries(&self, prefix: &str, now: SystemTime) -> Result<(Revision, Vec<Entry>)> {
+        let newest = {
+            let _published = self.history.published();
+            self.newest()?
+        };
+        let options = ListOptions::prefix(prefix);
+        let listing = newest
+            .page(&options, now)
+            .map_err(|error| failure::not_applied(&self.name, error))?;
+        Ok((listing.revision, listing.entries))
+    }
+
+    /// From now on knows which entries expire, for watchers to be told when they do.
+    pub(crate) fn know_expiring(&self) -> Result<()> {
+        let mut published = self.history.published();
+        if published.lacks_expiring() {
+            let expiring = self.newest()?.expiring();
+            let expiring = expiring.map_err(|error| failure::not_applied(&self.name, error))?;
+            published.load_expiring(expiring);
+        }
+        Ok(())
     }
 
     /// Gives space back to the file system. The space can be used again also where this fails,

@@ -52,7 +52,9 @@
 //! - Cursors: the snapshots of the last 16 unfinished listings are kept, each for 4,096 commits;
 //!   then [`Error::Compacted`](kv_core::Error::Compacted). Until then the space of what was
 //!   overwritten since cannot be used again.
-//! - No watch.
+//! - A watch keeps the file open. The last 1,024 commits, at most 32 MiB of them, are kept in memory for
+//!   watchers that are behind, and from the first watch on also the keys that expire. Whoever opens
+//!   the file anew can resume a watch only after the last commit.
 //! - After a failure of the disk the store answers [`Error::Closed`](kv_core::Error::Closed) until
 //!   all handles on it are dropped and it is opened again.
 //! - An expired entry that no commit has reclaimed yet comes back if the process is started again
@@ -71,6 +73,7 @@ mod registry;
 mod snapshots;
 mod store;
 mod tables;
+mod watch;
 mod write;
 
 pub use builder::RedbBuilder;

@@ -2,10 +2,11 @@ use std::fmt;
 use std::ops::Bound;
 use std::time::SystemTime;
 
-use kv_core::{Cursor, Entry, Key, ListOptions, Listing, Revision};
-use redb::{Database, ReadTransaction, ReadableDatabase, StorageError};
+use kv_core::backend;
+use kv_core::{Bytes, Cursor, Entry, Key, ListOptions, Listing, Revision};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageError};
 
-use crate::tables::{self, ENTRIES, META, Meta};
+use crate::tables::{self, ENTRIES, EXPIRIES, META, Meta};
 
 /// The bucket as one commit left it.
 pub(crate) struct Snapshot {
@@ -57,6 +58,22 @@ impl Snapshot {
         })
     }
 
+    /// The entries that expire, without their values.
+    pub(crate) fn expiring(&self) -> Result<backend::Snapshot, redb::Error> {
+        let mut expiring = backend::Snapshot::default();
+        for row in self.transaction.open_table(EXPIRIES)?.iter()? {
+            let (at, key) = tables::expiry(row?.0.value())?;
+            expiring.load(Entry {
+                key,
+                value: Bytes::new(),
+                revision: self.revision(),
+                expires_at: Some(at),
+            });
+        }
+        expiring.loaded_through(self.revision());
+        Ok(expiring)
+    }
+
     /// The entries whose keys begin with `prefix` at the time `now`, after the key `after`.
     fn live<'a>(
         &self,
@@ -74,8 +91,7 @@ impl Snapshot {
             .range::<&str>((start, Bound::Unbounded))?;
         let entries = rows.map(|row| {
             let (key, row) = row?;
-            let key = Key::new(key.value()).map_err(|error| corrupted(&error))?;
-            Ok(tables::entry(key, row.value()))
+            Ok(tables::entry(tables::key(key.value())?, row.value()))
         });
         let in_prefix = move |entry: &Result<Entry, StorageError>| {
             entry
@@ -93,8 +109,4 @@ impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Snapshot({})", self.revision())
     }
-}
-
-fn corrupted(error: &kv_core::Error) -> StorageError {
-    StorageError::Corrupted(format!("an entry has no valid key: {error}"))
 }

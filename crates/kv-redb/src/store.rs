@@ -5,19 +5,20 @@ use async_trait::async_trait;
 use kv_core::backend::ForwardClock;
 use kv_core::{
     Clock, Commit, Entry, GetOptions, Key, KvStore, Limits, ListOptions, Listing, OpenMode, Result,
-    Revision, Transaction, Usage,
+    Revision, Transaction, Usage, WatchOptions, WatchStore, WatchStream,
 };
 
 use crate::RedbBuilder;
 use crate::failure;
 use crate::file::File;
 use crate::queue;
+use crate::watch::Watched;
 use crate::write::Request;
 
 /// A store in one file. Clones are handles on one bucket; see the [crate page](crate).
 ///
-/// The file is closed, and another process can open it, when the last handle is dropped and what
-/// it had begun is done.
+/// The file is closed, and another process can open it, when the last handle and the last watch
+/// are dropped and what they had begun is done.
 #[derive(Clone, Debug)]
 pub struct RedbStore {
     file: Arc<File>,
@@ -103,5 +104,16 @@ impl KvStore for RedbStore {
             limit,
             revision: Revision::new(meta.revision),
         })
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl WatchStore for RedbStore {
+    async fn watch(&self, options: WatchOptions) -> Result<WatchStream> {
+        self.blocking(File::know_expiring).await?;
+        let (source, clock) = (Arc::new(Watched(self.file.clone())), self.clock.clone());
+        let replica = &self.file.history.replica;
+        Ok(replica.watch_from(source, clock, options))
     }
 }

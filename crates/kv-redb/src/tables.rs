@@ -85,8 +85,23 @@ pub(crate) fn entry(key: Key, (revision, expires, value): Row<'_>) -> Entry {
         key,
         value: Bytes::copy_from_slice(value),
         revision: Revision::new(revision),
-        expires_at: expires.map(|millis| UNIX_EPOCH + Duration::from_millis(millis)),
+        expires_at: expires.map(time),
     }
+}
+
+/// A key as a table holds it.
+pub(crate) fn key(text: &str) -> Result<Key, StorageError> {
+    let corrupted = |error| StorageError::Corrupted(format!("an entry has no valid key: {error}"));
+    Key::new(text).map_err(corrupted)
+}
+
+/// When an entry expires, and its key.
+pub(crate) fn expiry((millis, text): (u64, &str)) -> Result<(SystemTime, Key), StorageError> {
+    Ok((time(millis), key(text)?))
+}
+
+fn time(millis: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(millis)
 }
 
 /// What an entry counts in [`Meta::bytes`].

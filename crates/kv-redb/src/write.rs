@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
-use kv_core::backend::{Effect, Stored, evaluate};
+use kv_core::backend::{Effect, Record, Stored, evaluate};
 use kv_core::{Commit, Condition, Entry, Error, Key, Operation, Result, Revision, Transaction};
 use redb::{ReadableTable, StorageError, Table, WriteTransaction};
 
@@ -26,6 +26,8 @@ pub(crate) struct Writer<'a> {
     stored: Table<'a, &'static str, u64>,
     before: Meta,
     pub(crate) meta: Meta,
+    /// The commits, as watchers are told of them once they are on the disk.
+    pub(crate) records: Vec<Record>,
 }
 
 impl<'a> Writer<'a> {
@@ -43,6 +45,7 @@ impl<'a> Writer<'a> {
             stored,
             before: meta,
             meta,
+            records: Vec::new(),
         })
     }
 
@@ -83,7 +86,7 @@ impl<'a> Writer<'a> {
         self.meta.last += 1;
         self.meta.revision = self.meta.last;
         self.meta.exists = true;
-        for key in &expired {
+        for (_, key) in &expired {
             self.remove(key)?;
         }
         for Effect { key, stored } in &evaluation.effects {
@@ -93,6 +96,12 @@ impl<'a> Writer<'a> {
             }
         }
         let revision = Revision::new(self.meta.revision);
+        let effects = evaluation.effects.iter();
+        self.records.push(Record {
+            revision,
+            changes: effects.map(|effect| effect.to_change(revision)).collect(),
+            reclaimed: expired,
+        });
         Ok(Ok(evaluation.into_commit(revision)))
     }
 
@@ -111,18 +120,21 @@ impl<'a> Writer<'a> {
     }
 
     /// The keys to reclaim, those first that expired first.
-    fn expired(&self, now: SystemTime) -> Result<Vec<String>, StorageError> {
+    fn expired(&self, now: SystemTime) -> Result<Vec<(SystemTime, Key)>, StorageError> {
         let end = (tables::millis(now).saturating_add(1), "");
         let expired = self.expiries.range(..end)?.take(RECLAIMED_AT_ONCE);
-        expired
-            .map(|row| row.map(|(key, _)| key.value().1.to_owned()))
-            .collect()
+        expired.map(|row| tables::expiry(row?.0.value())).collect()
     }
 
     /// What the bucket would hold.
-    fn bytes_after(&self, expired: &[String], effects: &[Effect]) -> Result<u64, StorageError> {
-        let changed = effects.iter().map(|effect| effect.key.as_str());
-        let gone: BTreeSet<&str> = expired.iter().map(String::as_str).chain(changed).collect();
+    fn bytes_after(
+        &self,
+        expired: &[(SystemTime, Key)],
+        effects: &[Effect],
+    ) -> Result<u64, StorageError> {
+        let expired = expired.iter().map(|(_, key)| key);
+        let changed = effects.iter().map(|effect| &effect.key);
+        let gone: BTreeSet<&str> = expired.chain(changed).map(Key::as_str).collect();
         let mut bytes = self.meta.bytes;
         for key in gone {
             if let Some(row) = self.entries.get(key)? {
@@ -162,8 +174,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn remove(&mut self, key: impl AsRef<str>) -> Result<(), StorageError> {
-        let key = key.as_ref();
+    fn remove(&mut self, key: &Key) -> Result<(), StorageError> {
+        let key = key.as_str();
         let Some(row) = self.entries.remove(key)? else {
             return Ok(());
         };

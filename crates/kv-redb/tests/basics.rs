@@ -4,7 +4,11 @@
 
 use std::time::Duration;
 
-use kv_core::{Consistency, Cursor, GetOptions, ManualClock, OpenMode, prelude::*};
+use futures::StreamExt;
+use kv_core::{
+    Consistency, Cursor, GetOptions, Key, ManualClock, OpenMode, SnapshotReason, WatchEvent,
+    WatchOptions, WatchStart, WatchStream, prelude::*,
+};
 use kv_redb::RedbStore;
 use tempfile::TempDir;
 
@@ -261,4 +265,68 @@ fn a_handle_works_on_a_second_runtime() {
         store.put("k", "2").await.unwrap();
         assert_eq!(store.get("k").await.unwrap().unwrap().value, "2");
     });
+}
+
+async fn told(watch: &mut WatchStream) -> WatchEvent {
+    let event = tokio::time::timeout(Duration::from_secs(20), watch.next());
+    event.await.unwrap().unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_watch_of_a_file_that_is_opened_again_knows_what_expires_and_where_it_can_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = ManualClock::default();
+    let builder = RedbStore::builder(directory.path().join("kv.redb")).with_clock(clock.clone());
+    let store = builder.clone().open(OpenMode::Create).await.unwrap();
+    let minute = Duration::from_secs(60);
+    let first = store.put_expiring("before", "v", minute).await.unwrap();
+    let last = store.put_expiring("gone", "v", minute).await.unwrap();
+    drop(store);
+
+    let store = builder.open(OpenMode::Open).await.unwrap();
+    let from = |start| WatchOptions::default().with_start(start);
+    // What is committed before the first watch begins counts as well.
+    store.delete("gone").await.unwrap();
+    store.put_expiring("after", "v", minute * 2).await.unwrap();
+    let mut old = store.watch(from(WatchStart::After(first))).await.unwrap();
+    match told(&mut old).await {
+        WatchEvent::Snapshot {
+            reason, entries, ..
+        } => {
+            assert_eq!((reason, entries.len()), (SnapshotReason::Compacted, 2));
+        }
+        other => panic!("{other:?}"),
+    }
+    let mut resumed = store.watch(from(WatchStart::After(last))).await.unwrap();
+    for _ in 0..2 {
+        let event = told(&mut resumed).await;
+        assert!(matches!(event, WatchEvent::Changes { .. }), "{event:?}");
+    }
+    for expected in ["before", "after"] {
+        clock.advance(minute);
+        for watch in [&mut old, &mut resumed] {
+            match told(watch).await {
+                WatchEvent::Expired { keys, .. } => assert_eq!(keys, [Key::new(expected).unwrap()]),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_watch_keeps_the_file_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store_in(&directory).await;
+    let mut watch = store.watch(WatchOptions::default()).await.unwrap();
+    drop(store);
+    assert!(matches!(
+        told(&mut watch).await,
+        WatchEvent::Snapshot { .. }
+    ));
+    let again = store_in(&directory).await;
+    let put = again.put("k", "v").await.unwrap();
+    match told(&mut watch).await {
+        WatchEvent::Changes { revision, .. } => assert_eq!(revision, put),
+        other => panic!("{other:?}"),
+    }
 }

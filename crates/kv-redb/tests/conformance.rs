@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kv_conformance::{Harness, Lack};
+use kv_conformance::Harness;
 use kv_core::{KvStore, ManualClock, OpenMode, Result, WatchStore};
 use kv_redb::{RedbBuilder, RedbStore};
 use tempfile::TempDir;
@@ -34,8 +34,6 @@ impl Files {
 impl Harness for Files {
     const NAME: &'static str = "redb";
 
-    const LACKS: &'static [Lack] = &[Lack::Watch];
-
     async fn new() -> Self {
         Self {
             directory: tempfile::tempdir().expect("there is a directory for temporary files"),
@@ -52,7 +50,8 @@ impl Harness for Files {
     }
 
     async fn open_watch(&self) -> Option<Arc<dyn WatchStore>> {
-        None
+        let opened = self.builder(BUCKETS[0]).open(OpenMode::OpenOrCreate).await;
+        Some(Arc::new(opened.expect("the bucket opens")))
     }
 
     async fn open_small(&self) -> Result<Arc<dyn KvStore>> {

@@ -1,5 +1,6 @@
 //! One module for each command.
 
+mod check;
 mod delete;
 mod get;
 mod list;
@@ -22,5 +23,6 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
         Command::Teardown(teardown) => teardown::run(&global, teardown).await,
         Command::Watch(watch) => watch::run(&global, watch).await,
         Command::Usage(usage) => usage::run(&global, usage).await,
+        Command::Check(check) => check::run(&global, check).await,
     }
 }

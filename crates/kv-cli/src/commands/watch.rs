@@ -5,7 +5,7 @@ use crate::args::{Global, TextOrJson, Watch};
 use crate::events;
 use crate::exit::Failure;
 use crate::output;
-use crate::store::Store;
+use crate::store::{Location, Store};
 
 /// Prints what is there, then every change as it is made, until somebody has seen enough.
 pub(super) async fn run(global: &Global, watch: Watch) -> Result<(), Failure> {
@@ -23,6 +23,9 @@ pub(super) async fn run(global: &Global, watch: Watch) -> Result<(), Failure> {
     };
     let options = WatchOptions::prefix(prefix).with_start(start);
     let store = Store::open(global, OpenMode::Open).await?;
+    if let Location::File(_) = store.location {
+        output::note("nobody else can open the file while it is watched: only expiries will show");
+    }
     tokio::select! {
         outcome = print(&store, options, output, values) => outcome,
         () = output::closed() => Ok(()),
@@ -35,7 +38,7 @@ async fn print(
     output: TextOrJson,
     values: bool,
 ) -> Result<(), Failure> {
-    let mut events = store.watch(options).await?;
+    let mut events = store.read(store.inner.watch(options)).await?;
     while let Some(event) = events.next().await {
         let lines = events::show(&event.map_err(Failure::Store)?, output, values)?;
         output::print_slowly(lines).await?;

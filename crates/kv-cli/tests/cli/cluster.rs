@@ -15,7 +15,8 @@ use tower::Service;
 use crate::Place;
 
 pub(crate) struct Cluster {
-    _runtime: Runtime,
+    pub(crate) server: FakeApiServer,
+    pub(crate) runtime: Runtime,
     port: u16,
 }
 
@@ -29,9 +30,10 @@ impl Cluster {
         let server = FakeApiServer::new();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let port = listener.local_addr().unwrap().port();
-        runtime.spawn(serve(listener, server));
+        runtime.spawn(serve(listener, server.clone()));
         Self {
-            _runtime: runtime,
+            server,
+            runtime,
             port,
         }
     }

@@ -189,12 +189,18 @@ fn a_store_in_memory_can_be_watched() {
 }
 
 #[test]
-fn a_file_cannot_be_watched_and_the_message_says_why() {
+fn a_file_can_be_watched_though_nobody_else_can_open_it_meanwhile() {
     let place = Place::new();
     place.ok(&["put", "k", "v"]);
-    let text = place.fails(2, &["watch"]);
-    assert!(
-        text.contains("cannot be watched") && text.contains("kv list"),
-        "{text}"
-    );
+    let mut watch = Watch::of(place.command(&["watch"]).spawn().unwrap());
+    assert_eq!(watch.line(), "snapshot  1  1 entry\n");
+    assert_eq!(watch.line(), "entry     1  k  1 byte\n");
+    let text = place.fails(5, &["put", "k", "other"]);
+    assert!(text.contains("another process"), "{text}");
+    kill_process(Pid::from_child(&watch.child), Signal::INT).unwrap();
+    drop(watch.lines);
+    let output = watch.child.wait_with_output().unwrap();
+    assert_eq!(code(&output), 0);
+    assert!(err(&output).contains("nobody else can open the file"));
+    place.ok(&["put", "k", "other"]);
 }

@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use crate::{
-    Commit, Condition, Entry, Error, Expected, Key, Operation, Result, Revision, Transaction,
+    Change, Commit, Condition, Entry, Error, Expected, Key, Operation, Result, Revision,
+    Transaction,
 };
 
 /// What a transaction does to one key.
@@ -14,6 +15,23 @@ pub struct Effect {
     pub key: Key,
     /// What is stored from now on; `None`: the key is removed.
     pub stored: Option<Stored>,
+}
+
+impl Effect {
+    /// What watchers are told of it, as a part of the commit `revision`.
+    #[must_use]
+    pub fn to_change(&self, revision: Revision) -> Change {
+        let key = self.key.clone();
+        match self.stored.clone() {
+            Some(Stored { value, expires_at }) => Change::Put(Entry {
+                key,
+                value,
+                revision,
+                expires_at,
+            }),
+            None => Change::Delete(key),
+        }
+    }
 }
 
 /// A value and its expiry.

@@ -2,13 +2,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use async_trait::async_trait;
 use futures::future::{Either, select};
 use futures::stream::{self, StreamExt};
 use tokio::sync::watch;
 
 use super::{Cursors, Snapshot};
 use crate::{
-    Change, Clock, Key, ListOptions, Listing, Result, Revision, SnapshotReason, WatchEvent,
+    Change, Clock, Entry, Key, ListOptions, Listing, Result, Revision, SnapshotReason, WatchEvent,
     WatchOptions, WatchStart, WatchStream,
 };
 
@@ -29,6 +30,16 @@ pub struct Replica {
     clock: Arc<dyn Clock>,
     /// Counts what was published, to wake watchers.
     published: watch::Sender<u64>,
+}
+
+/// Where the snapshots of watchers come from, for backends that do not keep their entries in memory.
+/// The snapshots that they publish then hold only the entries that expire, and these without
+/// their values.
+#[async_trait]
+pub trait SnapshotSource: std::fmt::Debug + Send + Sync {
+    /// The entries under `prefix` at the time `now`, in the order of their keys, with the last
+    /// commit that they are of. No commit that has been published may be missing.
+    async fn entries(&self, prefix: &str, now: SystemTime) -> Result<(Revision, Vec<Entry>)>;
 }
 
 /// One commit, as watchers are told of it.
@@ -128,6 +139,12 @@ impl Replica {
         }
     }
 
+    /// Puts another form of the newest state in place, of the same revision.
+    pub fn replace(&self, snapshot: Snapshot) {
+        self.state().snapshot = snapshot;
+        self.wake();
+    }
+
     fn begin_anew(&self, snapshot: Snapshot, complete_after: Revision, why: SnapshotReason) {
         let mut state = self.state();
         state.reset_by = Some(why);
@@ -153,12 +170,19 @@ impl Replica {
     /// Begins a watch on the history of this replica.
     #[must_use]
     pub fn watch(self: &Arc<Self>, options: WatchOptions) -> WatchStream {
-        let watcher = Watcher::new(self.clone(), options);
-        stream::unfold(watcher, |mut watcher| async move {
-            let event = watcher.next().await?;
-            Some((Ok(event), watcher))
-        })
-        .boxed()
+        Watcher::new(self.clone(), None, self.clock.clone(), options).stream()
+    }
+
+    /// Begins a watch on the history of this replica that takes its snapshots from `source`, and
+    /// the time from `clock`. Where the source fails, so does the watch, and it ends.
+    #[must_use]
+    pub fn watch_from(
+        self: &Arc<Self>,
+        source: Arc<dyn SnapshotSource>,
+        clock: Arc<dyn Clock>,
+        options: WatchOptions,
+    ) -> WatchStream {
+        Watcher::new(self.clone(), Some(source), clock, options).stream()
     }
 
     fn wake(&self) {
@@ -177,9 +201,10 @@ impl State {
         self.complete_after <= revision && revision <= self.snapshot.revision() && !is_earlier
     }
 
-    fn newest(&self) -> Position {
+    /// The end of the history, to go on from with a state of the commit `revision`.
+    fn end(&self, revision: Revision) -> Position {
         // An empty bucket is at revision zero also where its history begins later.
-        let revision = self.snapshot.revision().max(self.complete_after);
+        let revision = revision.max(self.complete_after);
         Position::After {
             epoch: self.epoch,
             revision,
@@ -204,6 +229,8 @@ struct Watcher {
     // Weak would end the stream when the last handle is dropped; a watch keeps the state alive
     // instead, as a reader of a file does.
     replica: Arc<Replica>,
+    source: Option<Arc<dyn SnapshotSource>>,
+    clock: Arc<dyn Clock>,
     prefix: String,
     wakeups: watch::Receiver<u64>,
     position: Position,
@@ -221,14 +248,38 @@ enum Position {
     After { epoch: u64, revision: Revision },
 }
 
+impl Position {
+    fn at_least(self, least: Revision) -> Self {
+        match self {
+            Self::After { epoch, revision } => Self::After {
+                epoch,
+                revision: revision.max(least),
+            },
+            snapshot @ Self::Snapshot(_) => snapshot,
+        }
+    }
+}
+
+/// What a watcher does next.
+enum Step {
+    Tell(WatchEvent),
+    TakeSnapshot(SnapshotReason),
+    Wait,
+}
+
 impl Watcher {
-    fn new(replica: Arc<Replica>, options: WatchOptions) -> Self {
+    fn new(
+        replica: Arc<Replica>,
+        source: Option<Arc<dyn SnapshotSource>>,
+        clock: Arc<dyn Clock>,
+        options: WatchOptions,
+    ) -> Self {
         let WatchOptions { prefix, start } = options;
         let wakeups = replica.published.subscribe();
         let state = replica.state();
         let (position, expired_until) = match start {
             WatchStart::Snapshot => (Position::Snapshot(SnapshotReason::Requested), UNIX_EPOCH),
-            WatchStart::Now => (state.newest(), replica.clock.now()),
+            WatchStart::Now => (state.end(state.snapshot.revision()), clock.now()),
             WatchStart::After(revision) if !state.has_all_after(revision) => {
                 (Position::Snapshot(SnapshotReason::Compacted), UNIX_EPOCH)
             }
@@ -243,6 +294,8 @@ impl Watcher {
         drop(state);
         Self {
             replica,
+            source,
+            clock,
             prefix,
             wakeups,
             position,
@@ -251,11 +304,23 @@ impl Watcher {
         }
     }
 
-    async fn next(&mut self) -> Option<WatchEvent> {
+    fn stream(self) -> WatchStream {
+        stream::unfold(Some(self), |watcher| async move {
+            let mut watcher = watcher?;
+            let event = watcher.next().await?;
+            let goes_on = event.is_ok().then_some(watcher);
+            Some((event, goes_on))
+        })
+        .boxed()
+    }
+
+    async fn next(&mut self) -> Option<Result<WatchEvent>> {
         loop {
             self.wakeups.mark_unchanged();
-            if let Some(event) = self.step() {
-                return Some(event);
+            match self.step() {
+                Step::Tell(event) => return Some(Ok(event)),
+                Step::TakeSnapshot(reason) => return Some(self.snapshot(reason).await),
+                Step::Wait => {}
             }
             let next_expiry = self
                 .replica
@@ -266,7 +331,7 @@ impl Watcher {
             match next_expiry {
                 None => woken.await.ok()?,
                 Some(time) => {
-                    let expiry = self.replica.clock.sleep_until(time);
+                    let expiry = self.clock.sleep_until(time);
                     if let Either::Left((closed, _)) = select(Box::pin(woken), expiry).await {
                         closed.ok()?;
                     }
@@ -275,50 +340,57 @@ impl Watcher {
         }
     }
 
-    /// The next event that can be told at once.
-    fn step(&mut self) -> Option<WatchEvent> {
+    /// What can be done at once.
+    fn step(&mut self) -> Step {
         if let Some(event) = self.overdue.take() {
-            return Some(event);
+            return Step::Tell(event);
         }
         let replica = self.replica.clone();
         let state = replica.state();
         let (epoch, revision) = match self.position {
-            Position::Snapshot(reason) => return Some(self.snapshot(&state, reason)),
+            Position::Snapshot(reason) => return Step::TakeSnapshot(reason),
             Position::After { epoch, revision } => (epoch, revision),
         };
         if epoch != state.epoch {
-            let why = state.reset_by.unwrap_or(SnapshotReason::Lagged);
-            return Some(self.snapshot(&state, why));
+            return Step::TakeSnapshot(state.reset_by.unwrap_or(SnapshotReason::Lagged));
         }
         if revision < state.complete_after {
-            return Some(self.snapshot(&state, SnapshotReason::Lagged));
+            return Step::TakeSnapshot(SnapshotReason::Lagged);
         }
         let first = state
             .history
             .partition_point(|record| record.revision <= revision);
         for record in state.history.iter().skip(first) {
             if let Some(event) = self.tell(epoch, record) {
-                return Some(event);
+                return Step::Tell(event);
             }
         }
-        self.tell_expired(&state.snapshot)
+        let expired = self.tell_expired(&state.snapshot);
+        expired.map_or(Step::Wait, Step::Tell)
     }
 
-    fn snapshot(&mut self, state: &State, reason: SnapshotReason) -> WatchEvent {
-        let now = self.replica.clock.now();
-        let revision = state.snapshot.revision();
-        self.position = state.newest();
+    async fn snapshot(&mut self, reason: SnapshotReason) -> Result<WatchEvent> {
+        let now = self.clock.now();
+        let (snapshot, end) = {
+            let state = self.replica.state();
+            (state.snapshot.clone(), state.end(state.snapshot.revision()))
+        };
+        let (revision, entries) = match &self.source {
+            None => {
+                let entries = snapshot.range(&self.prefix, None, now).cloned();
+                (snapshot.revision(), entries.collect())
+            }
+            Some(source) => source.entries(&self.prefix, now).await?,
+        };
+        // A source may be ahead of what has been published. Where there was a reset meanwhile, the
+        // epoch of before leads to the next snapshot.
+        self.position = end.at_least(revision);
         self.expired_until = now;
-        let entries = state
-            .snapshot
-            .range(&self.prefix, None, now)
-            .cloned()
-            .collect();
-        WatchEvent::Snapshot {
+        Ok(WatchEvent::Snapshot {
             reason,
             revision,
             entries,
-        }
+        })
     }
 
     /// Tells of one commit. What it reclaimed comes first, unless its expiry was told in time.
@@ -359,7 +431,7 @@ impl Watcher {
     }
 
     fn tell_expired(&mut self, snapshot: &Snapshot) -> Option<WatchEvent> {
-        let now = self.replica.clock.now();
+        let now = self.clock.now();
         let expired = snapshot
             .expired(self.expired_until, now)
             .map(|(_, key)| key);
@@ -381,13 +453,14 @@ impl Watcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
     use bytes::Bytes;
     use futures::FutureExt;
 
+    use crate::ManualClock;
     use crate::backend::{Effect, Stored};
-    use crate::{Entry, ManualClock};
 
     fn at(seconds: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(seconds)
@@ -475,6 +548,39 @@ mod tests {
         assert_eq!(told(&mut watch), [(second, vec![])], "told once");
         bench.clock.set(at(101));
         assert_eq!(told(&mut watch), [(second, keys(&["p3"]))]);
+    }
+
+    /// A source of which the first read succeeds, while a commit is made that is published later.
+    #[derive(Debug, Default)]
+    struct Ahead(AtomicBool);
+
+    #[async_trait]
+    impl SnapshotSource for Ahead {
+        async fn entries(&self, _: &str, _: SystemTime) -> Result<(Revision, Vec<Entry>)> {
+            match self.0.swap(true, Ordering::Relaxed) {
+                false => Ok((Revision::new(2), Vec::new())),
+                true => Err(crate::Error::Closed {
+                    store: "a test".to_owned(),
+                }),
+            }
+        }
+    }
+
+    #[test]
+    fn a_snapshot_from_a_source_leaves_out_what_it_holds_already_and_a_failure_ends_the_watch() {
+        let bench = Bench::new();
+        let (source, clock) = (Arc::new(Ahead::default()), Arc::new(bench.clock.clone()));
+        bench.publish(100, &[("p1", 200)]);
+        let options = WatchOptions::default();
+        let mut watch = bench.replica.watch_from(source, clock, options);
+        let first = watch.next().now_or_never().unwrap().unwrap();
+        assert!(matches!(first, Ok(WatchEvent::Snapshot { revision, .. }) if revision.get() == 2));
+        bench.publish(100, &[("p2", 200)]);
+        let third = bench.publish(100, &[("p3", 200)]);
+        assert_eq!(told(&mut watch), [(third, vec![])]);
+        bench.replica.reset(Snapshot::default(), third);
+        assert!(matches!(watch.next().now_or_never(), Some(Some(Err(_)))));
+        assert!(matches!(watch.next().now_or_never(), Some(None)));
     }
 
     #[test]
