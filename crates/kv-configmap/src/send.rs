@@ -42,6 +42,11 @@ impl Committer {
         let (next, end) = self.send(batch, attempt, backoff).await;
         match end {
             End::InPlace(present) if has_edit => self.end_edit(|| Fate::InPlace(present)),
+            // The base was the newest, and the edit did not fit it. One that went on waiting would
+            // keep the next flush from being planned for as long as commits follow each other.
+            End::InPlace(present) => self.end_edit(|| Fate::Outdated {
+                named: present.head.segments(),
+            }),
             End::Unknown if has_edit => self.end_edit(|| Fate::Unknown),
             _ => {}
         }

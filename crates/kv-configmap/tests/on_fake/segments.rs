@@ -283,3 +283,30 @@ async fn a_lost_segment_is_corrupt_and_a_merge_in_between_is_not() {
     // A handle that knows the state goes on.
     store.put("more", "1").await.unwrap();
 }
+
+/// Large commits that follow each other make flushes come too late.
+#[tokio::test(start_paused = true)]
+async fn a_put_into_a_large_bucket_writes_little() {
+    let server = FakeApiServer::new();
+    let store = open_in(&buckets(&server).without_write_budget()).await;
+    for commit in 0..10_u64 {
+        let mut transaction = Transaction::new();
+        for number in commit * 1_000..(commit + 1) * 1_000 {
+            let key = Key::new(format!("key {number}")).unwrap();
+            transaction = transaction.put(key, noise(number, 100));
+        }
+        store.commit(transaction).await.unwrap();
+    }
+    server.set_latency(Duration::from_millis(2));
+    server.reset_requests();
+    for number in 0..5_000 {
+        let value = noise(20_000 + number, 100);
+        store.put(format!("key {number}"), value).await.unwrap();
+    }
+    sleep(Duration::from_secs(60)).await;
+    let requests = server.requests();
+    let bytes: usize = requests.iter().map(|request| request.body_bytes).sum();
+    // As the server keeps it: a body is JSON, with the content in base64.
+    let stored_bytes_a_put = bytes * 3 / 4 / 5_000;
+    assert!(stored_bytes_a_put <= 9 * 1024, "{stored_bytes_a_put} bytes");
+}
