@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::ensure;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Status};
 use crate::process::{dismiss_guard, spawn_guard};
 use crate::workspace::Workspace;
 
@@ -40,6 +40,10 @@ impl Guard {
             "the API server did not start; see the message above"
         );
         Ok(guard)
+    }
+
+    pub(crate) fn status(&self) -> anyhow::Result<Status> {
+        self.cluster.status()
     }
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {

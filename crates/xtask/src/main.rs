@@ -1,10 +1,11 @@
-//! The commands of this workspace: `cargo xtask test`, `check` and `cluster`.
+//! The commands of this workspace: `cargo xtask test`, `check`, `bench` and `cluster`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a command line tool talks on its two streams"
 )]
 
+mod bench;
 mod check;
 mod cluster;
 mod cluster_command;
@@ -42,6 +43,8 @@ enum Command {
     },
     /// Check everything that is not a test: format, lints, docs, features, licences
     Check,
+    /// Compare this store with k8s-kv, with client code by hand and with etcd, side by side
+    Bench(bench::Bench),
     /// A real kube-apiserver with etcd on this machine, for a shell to work with
     Cluster(ClusterCommand),
 }
@@ -65,6 +68,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check => {
             process::end_children_when_interrupted()?;
             check::run(&Workspace::find()?)
+        }
+        Command::Bench(bench) => {
+            process::end_children_when_interrupted()?;
+            bench.run(&Workspace::find()?)
         }
         Command::Cluster(command) => command.run(),
     }

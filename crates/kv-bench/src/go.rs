@@ -1,0 +1,110 @@
+//! The sides that are written in Go: a process for each turn.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use base64::Engine as _;
+use bytes::Bytes;
+use serde::Deserialize;
+use tokio::process::Command;
+
+use crate::drive::Samples;
+use crate::environment::Places;
+
+#[derive(Clone, Debug)]
+pub(crate) struct GoSides {
+    program: PathBuf,
+    kubeconfig: PathBuf,
+    etcd: String,
+    namespace: String,
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    stored: u64,
+}
+
+impl GoSides {
+    pub(crate) fn new(places: &Places, namespace: &str) -> Self {
+        Self {
+            program: places.go_sides.clone(),
+            kubeconfig: places.kubeconfig.clone(),
+            etcd: places.etcd.clone(),
+            namespace: namespace.to_owned(),
+        }
+    }
+
+    /// Puts straight into etcd.
+    pub(crate) async fn etcd(&self, tasks: usize, turn: Duration) -> anyhow::Result<Samples> {
+        let mut command = self.command("etcd", tasks, turn);
+        command.args(["--etcd", &self.etcd]);
+        read(command).await
+    }
+
+    /// Puts as k8s-kv does, with tasks that share a handle.
+    pub(crate) async fn k8s_kv(
+        &self,
+        bucket: &str,
+        tasks: usize,
+        turn: Duration,
+    ) -> anyhow::Result<Samples> {
+        read(self.k8s_kv_command(bucket, tasks, turn)).await
+    }
+
+    /// The same in one of several processes, which try again after a conflict.
+    pub(crate) async fn k8s_kv_process(
+        &self,
+        bucket: &str,
+        number: usize,
+        turn: Duration,
+    ) -> anyhow::Result<Samples> {
+        let mut command = self.k8s_kv_command(bucket, 1, turn);
+        command.args(["--retries", "--prefix", &format!("process-{number}-")]);
+        read(command).await
+    }
+
+    /// Makes a bucket of k8s-kv with these entries; says how much is stored for them.
+    pub(crate) async fn fill(
+        &self,
+        bucket: &str,
+        entries: impl Iterator<Item = (String, Bytes)>,
+    ) -> anyhow::Result<u64> {
+        let encode = |value: Bytes| base64::prelude::BASE64_STANDARD.encode(value);
+        let entries: BTreeMap<String, String> =
+            entries.map(|(key, value)| (key, encode(value))).collect();
+        let file = tempfile::NamedTempFile::new()?;
+        serde_json::to_writer(&file, &entries)?;
+        let mut command = self.command("k8s-kv-fill", 1, Duration::ZERO);
+        command.arg("--kubeconfig").arg(&self.kubeconfig);
+        command.args(["--bucket", bucket]);
+        command.arg("--entries").arg(file.path());
+        let stored: Stored = read(command).await?;
+        Ok(stored.stored)
+    }
+
+    fn k8s_kv_command(&self, bucket: &str, tasks: usize, turn: Duration) -> Command {
+        let mut command = self.command("k8s-kv", tasks, turn);
+        command.arg("--kubeconfig").arg(&self.kubeconfig);
+        command.args(["--bucket", bucket]);
+        command
+    }
+
+    fn command(&self, side: &str, tasks: usize, turn: Duration) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args([side, "--namespace", &self.namespace])
+            .args(["--tasks", &tasks.to_string()])
+            .args(["--seconds", &turn.as_secs_f64().to_string()])
+            .stderr(Stdio::inherit());
+        command
+    }
+}
+
+async fn read<T: for<'a> Deserialize<'a>>(mut command: Command) -> anyhow::Result<T> {
+    let output = command.output().await.context("the Go program")?;
+    ensure!(output.status.success(), "the Go program failed");
+    Ok(serde_json::from_slice(&output.stdout)?)
+}

@@ -1,0 +1,82 @@
+//! What etcd has to keep.
+
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use kv_core::prelude::*;
+
+use super::{Report, size};
+use crate::data::{document, entry_key, key, noise};
+use crate::drive::repeat;
+use crate::environment::Environment;
+use crate::finding::{Bound, Finding};
+use crate::stores::{VALUE_BYTES, create, filled, of_size, put, settle};
+
+/// Goal 10: the bytes that etcd writes for a put.
+pub(super) async fn written(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
+    let puts = if env.effort.is_quick { 1_000 } else { 10_000 };
+    let store = of_size(&env.buckets()?, "written", 1024 * 1024).await?;
+    let before = env.servers.put_bytes().await?;
+    repeat(puts, |number| put(&*store, 0, number)).await?;
+    settle(&store).await?;
+    let sequential = (env.servers.put_bytes().await? - before) / puts as f64;
+
+    let before = env.servers.put_bytes().await?;
+    let concurrent = |task: u64| {
+        let store = &store;
+        async move {
+            for number in 0..puts / 16 {
+                let key = key(format!("task-{task}/{}", number % 100));
+                store.put(key, noise(rand::random(), VALUE_BYTES)).await?;
+            }
+            anyhow::Ok(())
+        }
+    };
+    try_join_all((0..64).map(concurrent)).await?;
+    settle(&store).await?;
+    let concurrent = (env.servers.put_bytes().await? - before) / (puts / 16 * 64) as f64;
+
+    let what = format!("bytes to etcd for a {VALUE_BYTES}-byte put, sequential, bucket of 1 MiB");
+    let finding = Finding::ratio(10, what, sequential, Bound::AtMost(10_240.0));
+    report.findings.push(
+        finding
+            .figure("B")
+            .count()
+            .side("k8s-kv", "the whole bucket"),
+    );
+    // How many puts share a write depends on the machine: no reason for a regression test to fail.
+    let what = format!("bytes to etcd for a {VALUE_BYTES}-byte put, 64 tasks, bucket of 1 MiB");
+    report
+        .findings
+        .push(Finding::ratio(10, what, concurrent, Bound::AtMost(400.0)).figure("B"));
+    Ok(())
+}
+
+/// Goal 11: how many documents fit into a mebibyte of etcd.
+pub(super) async fn density(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
+    // About what k8s-kv's bucket holds at most.
+    let entries = if env.effort.is_quick { 1_000 } else { 3_000 };
+    let content = (0..entries).map(|number| (entry_key(number).to_string(), document(number)));
+    let theirs = env.go.fill("density-k8s-kv", content).await? as f64;
+    let store = filled(&env.buckets()?, "density", entries, document).await?;
+    let bulk = store.usage().await?.bytes as f64;
+    // As an application would write them: one after the other.
+    let grown = create(&env.buckets()?, "density-grown").await?;
+    for number in 0..entries {
+        grown.put(entry_key(number), document(number)).await?;
+    }
+    settle(&grown).await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let single = grown.usage().await?.bytes as f64;
+    let per_mib = |bytes: f64| format!("{:.0} entries/MiB", entries as f64 * 1_048_576.0 / bytes);
+    for (what, ours) in [("written in bulk", bulk), ("put one by one", single)] {
+        let what = format!("{entries} JSON documents {what}: entries per MiB to k8s-kv's");
+        let finding = Finding::ratio(11, what, theirs / ours, Bound::AtLeast(1.3)).count();
+        report.findings.push(
+            finding
+                .side("ours", format!("{}, {}", per_mib(ours), size(ours)))
+                .side("k8s-kv", format!("{}, {}", per_mib(theirs), size(theirs))),
+        );
+    }
+    Ok(())
+}

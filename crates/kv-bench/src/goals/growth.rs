@@ -1,0 +1,192 @@
+//! What changes while a bucket grows.
+
+use std::time::Duration;
+
+use kv_configmap::Buckets;
+use kv_core::OpenMode;
+use kv_core::prelude::*;
+
+use super::opening::open;
+use super::{Report, size, time};
+use crate::data::{document, noise, transactions};
+use crate::drive::{Samples, repeat};
+use crate::environment::Environment;
+use crate::finding::{Bound, Finding};
+use crate::page::Curve;
+use crate::stores::{ensure_entries, put, settle};
+
+/// What k8s-kv's bucket holds at most.
+const K8S_KV_BYTES: f64 = 786_432.0;
+
+struct Point {
+    entries: u64,
+    samples: Samples,
+    bytes_a_put: f64,
+    stored: f64,
+}
+
+/// Goals 12 and 14: from 1,000 to a million entries, and a bucket at its capacity.
+pub(super) async fn growth(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
+    let sizes: &[u64] = match env.effort.is_quick {
+        true => &[1_000, 10_000],
+        false => &[1_000, 10_000, 100_000, 1_000_000],
+    };
+    let mut points = Vec::new();
+    for entries in sizes {
+        let point = grow(env, *entries).await?;
+        let opened = open(env, &bucket(*entries), "open").await?;
+        let what = format!("bucket of {entries} entries, {}", size(point.stored));
+        let finding = Finding::ratio(14, what, point.samples.p50() / 1_000.0, Bound::None);
+        report.findings.push(
+            finding
+                .figure("ms (put p50)")
+                .side("p99", time(point.samples.p99()))
+                .side("bytes a put", size(point.bytes_a_put))
+                .side("opening", time(opened.micros as f64))
+                .side("memory", size(opened.held_bytes as f64)),
+        );
+        points.push(point);
+    }
+    report.findings.extend(judge(&points));
+    let mut curve = Curve::growth("put p50");
+    curve.points = points
+        .iter()
+        .map(|point| (point.entries as f64, point.samples.p50() / 1_000.0))
+        .collect();
+    let mut p99 = Curve::growth("put p99");
+    p99.points = points
+        .iter()
+        .map(|point| (point.entries as f64, point.samples.p99() / 1_000.0))
+        .collect();
+    report.curves.extend([curve, p99]);
+    if !env.effort.is_quick {
+        report.findings.push(capacity(env).await?);
+    }
+    Ok(())
+}
+
+fn bucket(entries: u64) -> String {
+    format!("growth-{entries}")
+}
+
+fn roomy(env: &Environment) -> anyhow::Result<Buckets> {
+    Ok(env.buckets()?.with_bucket_bytes(256 * 1024 * 1024))
+}
+
+async fn grow(env: &Environment, entries: u64) -> anyhow::Result<Point> {
+    let store = roomy(env)?.open(&bucket(entries), OpenMode::Create).await?;
+    for transaction in transactions(entries, |number| document(number).slice(..100)) {
+        store.commit(transaction).await?;
+    }
+    ensure_entries(&store, entries).await?;
+    settle(&store).await?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let puts = if env.effort.is_quick { 300 } else { 3_000 };
+    let before = env.servers.put_bytes().await?;
+    let samples = repeat(puts, |number| put(&store, 0, number)).await?;
+    settle(&store).await?;
+    let bytes_a_put = (env.servers.put_bytes().await? - before) / puts as f64;
+    let stored = store.usage().await?.bytes as f64;
+    Ok(Point {
+        entries,
+        samples,
+        bytes_a_put,
+        stored,
+    })
+}
+
+/// Something that grows with the logarithm of the entries doubles from a thousand to a million.
+fn judge(points: &[Point]) -> Vec<Finding> {
+    let (Some(first), Some(last)) = (points.first(), points.last()) else {
+        return Vec::new();
+    };
+    let logarithms = (last.entries as f64).ln() / (first.entries as f64).ln();
+    let what = |figure: &str| {
+        format!(
+            "{figure} at {} entries to that at {}",
+            last.entries, first.entries
+        )
+    };
+    let exponent = |figure: fn(&Point) -> f64| {
+        let logs = points
+            .iter()
+            .map(|point| ((point.entries as f64).ln(), figure(point).ln()));
+        format!("{:.3}", slope(&logs.collect::<Vec<_>>()))
+    };
+    let p99 = |point: &Point| point.samples.p99();
+    let bytes = |point: &Point| point.bytes_a_put;
+    vec![
+        Finding::ratio(
+            14,
+            what("put p99"),
+            p99(last) / p99(first),
+            Bound::AtMost(logarithms),
+        )
+        .side("exponent", exponent(p99)),
+        Finding::ratio(
+            14,
+            what("bytes a put"),
+            bytes(last) / bytes(first),
+            Bound::AtMost(logarithms),
+        )
+        .count()
+        .side("exponent", exponent(bytes)),
+    ]
+}
+
+/// The slope of the line with the least squares.
+fn slope(points: &[(f64, f64)]) -> f64 {
+    let count = points.len() as f64;
+    let mean = |axis: fn(&(f64, f64)) -> f64| points.iter().map(axis).sum::<f64>() / count;
+    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
+    let over: f64 = points
+        .iter()
+        .map(|point| (point.0 - x) * (point.1 - y))
+        .sum();
+    let under: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
+    over / under
+}
+
+/// Goal 12: how much a bucket holds.
+async fn capacity(env: &Environment) -> anyhow::Result<Finding> {
+    const A_VALUE: usize = 512 * 1024;
+    let buckets = env.buckets()?;
+    let small = buckets.open("capacity-small", OpenMode::Create).await?;
+    let full = buckets.open("capacity", OpenMode::Create).await?;
+    let mut number = 0;
+    let stored = loop {
+        let key = crate::data::key(format!("large/{number}"));
+        match full.put(key, noise(number, A_VALUE)).await {
+            Ok(_) => number += 1,
+            Err(Error::BucketFull { .. }) => break full.usage().await?.bytes as f64,
+            Err(error) => return Err(error.into()),
+        }
+    };
+    full.delete("large/0").await?;
+    settle(&full).await?;
+    let at_full = repeat(500, |number| put(&full, 0, number)).await?;
+    let at_small = repeat(500, |number| put(&small, 0, number)).await?;
+    let finding = Finding::ratio(
+        12,
+        "capacity of a bucket to k8s-kv's",
+        stored / K8S_KV_BYTES,
+        Bound::AtLeast(64.0),
+    );
+    Ok(finding
+        .count()
+        .side("ours", size(stored))
+        .side("k8s-kv", size(K8S_KV_BYTES))
+        .side("put p50, full", time(at_full.p50()))
+        .side("put p50, empty", time(at_small.p50())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::slope;
+
+    #[test]
+    fn a_line_has_its_slope() {
+        let line = [(1.0, 3.0), (2.0, 5.0), (3.0, 7.0)];
+        assert!((slope(&line) - 2.0).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,198 @@
+//! One writer: what a put costs.
+
+use std::sync::Arc;
+
+use kv_configmap::Buckets;
+use kv_core::OpenMode;
+use kv_memory::MemoryStore;
+use kv_redb::RedbStore;
+
+use super::{Report, rate, size, time};
+use crate::data::{entry_key, noise};
+use crate::drive::{Samples, drive, repeat};
+use crate::environment::Environment;
+use crate::finding::{Bound, Finding};
+use crate::page::Curve;
+use crate::raw::RawMap;
+use crate::rounds::{Side, interleave};
+use crate::stores::{VALUE_BYTES, create, filled, of_size, put, put_side, settle};
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+/// Goal 1: a put is one request, and hardly more with flushes, merges and sweeps.
+pub(super) async fn requests(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
+    let (buckets, counter) = env.counted_buckets()?;
+    let store = create(&buckets, "requests").await?;
+    // A bucket is small until its first flush.
+    put(&*store, 0, 0).await?;
+    let before = counter.requests();
+    repeat(20, |number| put(&*store, 0, number)).await?;
+    let alone = (counter.requests() - before) as f64 / 20.0;
+
+    let puts = if env.effort.is_quick { 2_000 } else { 10_000 };
+    let (requests, bytes) = (counter.requests(), counter.body_bytes());
+    let (server_cpu, client_cpu) = (
+        env.servers.cpu_seconds()?,
+        crate::server::cpu_seconds("self")?,
+    );
+    repeat(puts, |number| put(&*store, 0, number)).await?;
+    settle(&store).await?;
+    let each = |total: f64| total / puts as f64;
+    let all = each((counter.requests() - requests) as f64);
+    let sent = each((counter.body_bytes() - bytes) as f64);
+    let server = each(env.servers.cpu_seconds()? - server_cpu) * 1e6;
+    let client = each(crate::server::cpu_seconds("self")? - client_cpu) * 1e6;
+
+    let filled = env.go.fill(
+        "requests-k8s-kv",
+        [("a".to_owned(), noise(1, 100))].into_iter(),
+    );
+    filled.await?;
+    let k8s_kv = env.go.k8s_kv("requests-k8s-kv", 1, env.effort.turn).await?;
+    // The warm-up is not in the samples, but its requests are counted.
+    let theirs = (k8s_kv.requests as f64 / k8s_kv.micros.len() as f64).floor();
+    let finding = Finding::ratio(
+        1,
+        "requests for an uncontended put",
+        alone,
+        Bound::AtMost(1.0),
+    );
+    report.findings.push(
+        finding
+            .figure("requests")
+            .count()
+            .side("k8s-kv", format!("{theirs:.0}")),
+    );
+    let what = format!("requests a put over {puts} puts, all included");
+    let finding = Finding::ratio(1, what, all, Bound::AtMost(1.2));
+    report.findings.push(
+        finding
+            .figure("requests")
+            .count()
+            .side("bytes sent", size(sent))
+            .side("client CPU", time(client))
+            .side("server CPU", time(server)),
+    );
+    Ok(())
+}
+
+/// Goal 2: a put next to a raw patch, and at buckets of several sizes.
+pub(super) async fn flatness(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
+    let turn = env.effort.turn;
+    let raw = RawMap::create(env.client()?, &env.namespace, "raw-patch").await?;
+    let sizes = [64 * KIB, MIB, 16 * MIB];
+    let mut sides = vec![Side::new("raw 1 KiB PATCH", move || {
+        let raw = raw.clone();
+        drive(1, turn, move |_, number| {
+            let raw = raw.clone();
+            async move {
+                raw.patch(number, noise(rand::random(), VALUE_BYTES).to_vec())
+                    .await
+            }
+        })
+    })];
+    let mut stores = Vec::new();
+    for bytes in sizes {
+        let store = of_size(&env.buckets()?, &format!("flat-{bytes}"), bytes).await?;
+        sides.push(put_side(size(bytes as f64), &store, turn));
+        stores.push(store);
+    }
+    let secrets = Buckets::secrets(env.client()?, &env.namespace).without_write_budget();
+    sides.push(put_side(
+        "Secret",
+        &of_size(&secrets, "flat-secret", 64 * KIB).await?,
+        turn,
+    ));
+    let read_modify_write = RawMap::create(env.client()?, &env.namespace, "raw-put").await?;
+    sides.push(Side::new("raw GET + PUT", move || {
+        let raw = read_modify_write.clone();
+        drive(1, turn, move |_, number| {
+            let raw = raw.clone();
+            let value = noise(rand::random(), VALUE_BYTES).to_vec();
+            async move { raw.read_modify_write(number, value).await }
+        })
+    }));
+    let folder = tempfile::tempdir()?;
+    let file = RedbStore::open(folder.path().join("kv.redb"), OpenMode::Create).await?;
+    sides.push(put_side("file (fsync)", &Arc::new(file), turn));
+    sides.push(put_side("memory", &Arc::new(MemoryStore::new()), turn));
+
+    let measured = interleave(env.effort, &mut sides).await?;
+    let p50 = |side: usize| time(measured.median(side, Samples::p50));
+    let to_patch = measured.ratio(1, 0, Samples::p50);
+    let mut finding = Finding::ratio(
+        2,
+        "put p50 to a raw 1 KiB PATCH",
+        to_patch,
+        Bound::AtMost(1.15),
+    )
+    .side("ours, 64 KiB", p50(1))
+    .side("raw PATCH", p50(0));
+    for side in 4..sides.len() {
+        finding = finding.side(&measured.names[side], p50(side));
+    }
+    report.findings.push(finding);
+    for (index, bytes) in sizes.into_iter().enumerate().skip(1) {
+        let what = format!("put p50 at {} to that at 64 KiB", size(bytes as f64));
+        let ratio = measured.ratio(index + 1, 1, Samples::p50);
+        let finding = Finding::ratio(2, what, ratio, Bound::AtMost(1.2));
+        let ours = format!("ours, {}", size(bytes as f64));
+        report.findings.push(
+            finding
+                .side(ours, p50(index + 1))
+                .side("ours, 64 KiB", p50(1)),
+        );
+    }
+    Ok(())
+}
+
+/// Goal 3: the rate of sequential puts next to k8s-kv's, in buckets of the same content.
+pub(super) async fn next_to_k8s_kv(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
+    let turn = env.effort.turn;
+    let cases = [
+        (40, "5 KiB", 1.8),
+        (600, "100 KiB", 6.0),
+        (5_000, "near 1 MB", 40.0),
+    ];
+    let mut curves = [Curve::latency("this store"), Curve::latency("k8s-kv")];
+    for (entries, name, wanted) in cases {
+        let bucket = format!("next-{entries}");
+        let content =
+            (0..entries).map(|number| (entry_key(number).to_string(), noise(number, VALUE_BYTES)));
+        let stored = env.go.fill(&format!("{bucket}-k8s-kv"), content).await?;
+        let value = |number| noise(number, VALUE_BYTES);
+        let ours = filled(&env.buckets()?, &bucket, entries, value).await?;
+        let mut sides = [
+            put_side("ours", &ours, turn),
+            Side::new("k8s-kv", move || async move {
+                env.go
+                    .k8s_kv(&format!("next-{entries}-k8s-kv"), 1, turn)
+                    .await
+            }),
+        ];
+        let measured = interleave(env.effort, &mut sides).await?;
+        let what = format!(
+            "puts/s to k8s-kv's, bucket of {name} (its {})",
+            size(stored as f64)
+        );
+        let finding = Finding::ratio(
+            3,
+            what,
+            measured.ratio(0, 1, Samples::rate),
+            Bound::AtLeast(wanted),
+        );
+        report.findings.push(
+            finding
+                .side("ours", rate(measured.median(0, Samples::rate)))
+                .side("k8s-kv", rate(measured.median(1, Samples::rate))),
+        );
+        for (side, curve) in curves.iter_mut().enumerate() {
+            curve
+                .points
+                .push((stored as f64, measured.median(side, Samples::p50) / 1_000.0));
+        }
+    }
+    report.curves.extend(curves);
+    Ok(())
+}

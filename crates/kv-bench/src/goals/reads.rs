@@ -1,0 +1,77 @@
+//! Reads that ask the server.
+
+use std::sync::Arc;
+
+use kv_core::prelude::*;
+
+use super::{Report, rate, size, time};
+use crate::data::entry_key;
+use crate::drive::{Samples, drive};
+use crate::environment::Environment;
+use crate::finding::{Bound, Finding};
+use crate::raw::RawMap;
+use crate::rounds::{Side, interleave};
+use crate::stores::of_size;
+
+/// Goal 7: linearizable gets next to a raw one, at buckets of several sizes, and many at once.
+pub(super) async fn linearizable(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
+    let turn = env.effort.turn;
+    let raw = RawMap::create(env.client()?, &env.namespace, "raw-get").await?;
+    let mut sides = vec![Side::new("raw GET", move || {
+        let raw = raw.clone();
+        drive(1, turn, move |_, _| {
+            let raw = raw.clone();
+            async move { raw.get().await }
+        })
+    })];
+    let sizes = [64 * 1024, 1024 * 1024, 16 * 1024 * 1024];
+    let mut stores = Vec::new();
+    for bytes in sizes {
+        let store = of_size(&env.buckets()?, &format!("gets-{bytes}"), bytes).await?;
+        sides.push(get_side(size(bytes as f64), &store, 1, env));
+        stores.push(store);
+    }
+    sides.push(get_side("64 tasks", &stores[0], 64, env));
+    let measured = interleave(env.effort, &mut sides).await?;
+    let p50 = |side: usize| time(measured.median(side, Samples::p50));
+    for (index, bytes) in sizes.into_iter().enumerate() {
+        let what = format!("get p50 at {} to a raw 1 KiB GET", size(bytes as f64));
+        let ratio = measured.ratio(index + 1, 0, Samples::p50);
+        let finding = Finding::ratio(7, what, ratio, Bound::AtMost(1.15));
+        report
+            .findings
+            .push(finding.side("ours", p50(index + 1)).side("raw GET", p50(0)));
+    }
+    let ratio = measured.ratio(4, 1, Samples::rate);
+    let finding = Finding::ratio(
+        7,
+        "gets/s of 64 tasks to those of one",
+        ratio,
+        Bound::AtLeast(20.0),
+    );
+    report.findings.push(
+        finding
+            .side("64 tasks", rate(measured.median(4, Samples::rate)))
+            .side("one", rate(measured.median(1, Samples::rate))),
+    );
+    Ok(())
+}
+
+fn get_side<'a, S: KvStore + 'static>(
+    name: impl Into<String>,
+    store: &Arc<S>,
+    tasks: usize,
+    env: &Environment,
+) -> Side<'a> {
+    let (store, turn) = (store.clone(), env.effort.turn);
+    Side::new(name, move || {
+        let store = store.clone();
+        drive(tasks, turn, move |_, number| {
+            let store = store.clone();
+            async move {
+                store.get(entry_key(number % 500)).await?;
+                Ok(())
+            }
+        })
+    })
+}

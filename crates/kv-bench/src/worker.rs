@@ -1,0 +1,292 @@
+//! Processes of their own: several writers of a bucket, a watcher, and one that opens a bucket, whose
+//! memory is nobody else's.
+//!
+//! A worker says `ready` when it has opened the bucket, begins at a line on its standard input, and
+//! prints what it has found as a line of JSON.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use futures::StreamExt as _;
+use futures::future::try_join_all;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Client;
+use kube::api::{Api, WatchEvent as KubeEvent, WatchParams};
+use kv_configmap::Buckets;
+use kv_core::prelude::*;
+use kv_core::{Change, GetOptions, OpenMode, WatchEvent, WatchOptions, WatchStart};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+use crate::drive::Samples;
+use crate::environment::{Environment, config};
+use crate::opened::Opened;
+use crate::server::memory_bytes;
+
+#[derive(Debug, Args)]
+pub(crate) struct Worker {
+    #[arg(long)]
+    kubeconfig: PathBuf,
+    #[arg(long)]
+    namespace: String,
+    #[arg(long)]
+    bucket: String,
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Count up under a key of its own
+    Put {
+        #[arg(long)]
+        number: usize,
+        #[arg(long)]
+        millis: u64,
+        #[arg(long)]
+        has_budget: bool,
+    },
+    /// Tell how old each value is when its event comes
+    Watch {
+        #[arg(long)]
+        events: usize,
+    },
+    /// The same with a watch on one object, by hand
+    WatchRaw {
+        #[arg(long)]
+        events: usize,
+    },
+    /// Open the bucket and read all of it
+    Open,
+    /// Fetch and decode the bucket's objects by hand
+    OpenRaw,
+}
+
+/// The key under which a process counts.
+pub(crate) fn counter_key(number: usize) -> Key {
+    crate::data::key(format!("process-{number}"))
+}
+
+/// A value that tells when it was made.
+pub(crate) fn timestamp() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_micros().to_string()
+}
+
+fn age(value: &[u8]) -> Option<u64> {
+    let made: u64 = std::str::from_utf8(value).ok()?.parse().ok()?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()?
+        .as_micros() as u64;
+    Some(now.saturating_sub(made))
+}
+
+impl Worker {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let client = Client::try_from(config(&self.kubeconfig).await?)?;
+        let buckets = Buckets::config_maps(client.clone(), &self.namespace);
+        match self.task {
+            Task::Put {
+                number,
+                millis,
+                has_budget,
+            } => {
+                let buckets = if has_budget {
+                    buckets
+                } else {
+                    buckets.without_write_budget()
+                };
+                let store = buckets.open(&self.bucket, OpenMode::Open).await?;
+                count_up(&store, number, Duration::from_millis(millis)).await
+            }
+            Task::Watch { events } => {
+                let store = buckets.open(&self.bucket, OpenMode::Open).await?;
+                watch(&store, events).await
+            }
+            Task::WatchRaw { events } => {
+                let maps = Api::namespaced(client, &self.namespace);
+                watch_raw(&maps, &self.bucket, events).await
+            }
+            Task::Open => open(&buckets, &self.bucket).await,
+            Task::OpenRaw => open_raw(client, &self.namespace, &self.bucket).await,
+        }
+    }
+}
+
+async fn count_up(store: &impl KvStore, number: usize, turn: Duration) -> anyhow::Result<()> {
+    let key = counter_key(number);
+    store.get(&key).await?;
+    wait_for_begin().await?;
+    let begun = Instant::now();
+    let mut samples = Samples::default();
+    while begun.elapsed() < turn {
+        let start = Instant::now();
+        samples.requests += 1;
+        store.put(&key, samples.requests.to_string()).await?;
+        samples.micros.push(start.elapsed().as_micros() as u64);
+    }
+    samples.seconds = begun.elapsed().as_secs_f64();
+    tell(&samples)
+}
+
+async fn watch(store: &impl WatchStore, events: usize) -> anyhow::Result<()> {
+    let options = WatchOptions::default().with_start(WatchStart::Now);
+    let mut stream = store.watch(options).await?;
+    println!("ready");
+    let mut samples = Samples::default();
+    while samples.micros.len() < events {
+        let event = stream.next().await.context("the watch has ended")??;
+        let WatchEvent::Changes { changes, .. } = event else {
+            continue;
+        };
+        let values = changes.iter().filter_map(|change| match change {
+            Change::Put(entry) => age(&entry.value),
+            Change::Delete(_) => None,
+        });
+        samples.micros.extend(values);
+    }
+    tell(&samples)
+}
+
+async fn watch_raw(maps: &Api<ConfigMap>, name: &str, events: usize) -> anyhow::Result<()> {
+    let version = maps.get(name).await?.metadata.resource_version;
+    let parameters = WatchParams::default().fields(&format!("metadata.name={name}"));
+    let stream = maps
+        .watch(&parameters, &version.unwrap_or_default())
+        .await?;
+    let mut stream = stream.boxed();
+    println!("ready");
+    let mut samples = Samples::default();
+    while samples.micros.len() < events {
+        let event = stream.next().await.context("the watch has ended")??;
+        let KubeEvent::Modified(object) = event else {
+            continue;
+        };
+        let data = object.binary_data.unwrap_or_default();
+        // Each patch changes this key.
+        samples
+            .micros
+            .extend(data.get("key-0").and_then(|value| age(&value.0)));
+    }
+    tell(&samples)
+}
+
+async fn open(buckets: &Buckets, bucket: &str) -> anyhow::Result<()> {
+    let before = memory_bytes("VmRSS")?;
+    let start = Instant::now();
+    let store = buckets.open(bucket, OpenMode::Open).await?;
+    let cached = GetOptions::default().with_consistency(kv_core::Consistency::Cached);
+    let _ = store.get_opts(&crate::data::entry_key(0), cached).await?;
+    let micros = start.elapsed().as_micros() as u64;
+    let entries = store.usage().await?.entries;
+    // What the allocator has to give back, it has given back by then.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    tell(&Opened {
+        micros,
+        entries,
+        held_bytes: memory_bytes("VmRSS")?.saturating_sub(before),
+        peak_bytes: memory_bytes("VmHWM")?.saturating_sub(before),
+    })
+}
+
+async fn open_raw(client: Client, namespace: &str, bucket: &str) -> anyhow::Result<()> {
+    let before = memory_bytes("VmRSS")?;
+    let start = Instant::now();
+    let entries = crate::opened::by_hand(client, namespace, bucket).await?;
+    tell(&Opened {
+        micros: start.elapsed().as_micros() as u64,
+        entries: entries.len() as u64,
+        held_bytes: memory_bytes("VmRSS")?.saturating_sub(before),
+        peak_bytes: memory_bytes("VmHWM")?.saturating_sub(before),
+    })
+}
+
+async fn wait_for_begin() -> anyhow::Result<()> {
+    println!("ready");
+    let mut line = String::new();
+    BufReader::new(tokio::io::stdin())
+        .read_line(&mut line)
+        .await?;
+    Ok(())
+}
+
+fn tell(found: &impl Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string(found)?);
+    Ok(())
+}
+
+/// A worker that has been started.
+pub(crate) struct Running {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Running {
+    pub(crate) fn start(env: &Environment, bucket: &str, task: &[String]) -> anyhow::Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg("worker")
+            .arg("--kubeconfig")
+            .arg(&env.places.kubeconfig)
+            .args(["--namespace", &env.namespace, "--bucket", bucket])
+            .args(task)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let stdout = child.stdout.take().context("the output is piped")?;
+        let lines = BufReader::new(stdout).lines();
+        Ok(Self { child, lines })
+    }
+
+    pub(crate) async fn ready(&mut self) -> anyhow::Result<()> {
+        self.lines
+            .next_line()
+            .await?
+            .context("the worker has ended")?;
+        Ok(())
+    }
+
+    async fn begin(&mut self) -> anyhow::Result<()> {
+        let stdin = self.child.stdin.as_mut().context("the input is piped")?;
+        Ok(stdin.write_all(b"begin\n").await?)
+    }
+
+    pub(crate) async fn found<T: for<'a> Deserialize<'a>>(mut self) -> anyhow::Result<T> {
+        let line = self
+            .lines
+            .next_line()
+            .await?
+            .context("the worker has failed")?;
+        self.child.wait().await?;
+        Ok(serde_json::from_str(&line)?)
+    }
+}
+
+/// Has so many processes put into a bucket at the same time.
+pub(crate) async fn put_processes(
+    env: &Environment,
+    bucket: &str,
+    processes: usize,
+    turn: Duration,
+    has_budget: bool,
+) -> anyhow::Result<Vec<Samples>> {
+    let mut running = Vec::new();
+    for number in 0..processes {
+        let mut task = vec!["put".to_owned(), format!("--number={number}")];
+        task.push(format!("--millis={}", turn.as_millis()));
+        task.extend(has_budget.then(|| "--has-budget".to_owned()));
+        running.push(Running::start(env, bucket, &task)?);
+    }
+    for worker in &mut running {
+        worker.ready().await?;
+    }
+    for worker in &mut running {
+        worker.begin().await?;
+    }
+    try_join_all(running.into_iter().map(Running::found)).await
+}
