@@ -22,6 +22,8 @@ mod version;
 mod writers;
 
 #[cfg(test)]
+mod bounds_tests;
+#[cfg(test)]
 mod golden_tests;
 #[cfg(test)]
 mod life_tests;
