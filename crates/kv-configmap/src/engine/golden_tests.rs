@@ -108,13 +108,13 @@ fn write_the_golden_bucket() {
     }
 }
 
-fn golden_head() -> Bytes {
+pub(super) fn golden_head() -> Bytes {
     std::fs::read(Path::new(DIRECTORY).join("head.bin"))
         .unwrap()
         .into()
 }
 
-fn golden_segments() -> Segments {
+pub(super) fn golden_segments() -> Segments {
     let files = std::fs::read_dir(DIRECTORY).unwrap();
     let paths: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
     let segment = |path: &PathBuf| {
@@ -124,7 +124,7 @@ fn golden_segments() -> Segments {
     paths.iter().filter_map(segment).collect()
 }
 
-fn golden() -> Head {
+pub(super) fn golden() -> Head {
     let encoded = Encoded::read(&golden_head()).unwrap();
     encoded.assemble(None, &golden_segments()).unwrap().0
 }

@@ -24,6 +24,8 @@ mod writers;
 #[cfg(test)]
 mod bounds_tests;
 #[cfg(test)]
+mod forged_tests;
+#[cfg(test)]
 mod golden_tests;
 #[cfg(test)]
 mod life_tests;
