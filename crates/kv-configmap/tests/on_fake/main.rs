@@ -3,7 +3,9 @@
 
 mod check;
 mod corners;
+mod damage;
 mod objects;
+mod outage;
 mod outcomes;
 mod races;
 mod refusals;
