@@ -18,7 +18,8 @@ fn key(text: impl Into<String>) -> Key {
 async fn assert_refused_at_once(transaction: Transaction, of: Bound, name: Option<&str>) {
     let server = FakeApiServer::new();
     let store = open(&server).await;
-    let refused = store.commit(transaction).await.unwrap_err();
+    let refused = store.commit(transaction).await;
+    let refused = refused.expect_err("it is over the limit");
     let Error::TooLarge {
         what,
         key,

@@ -104,31 +104,15 @@ async fn snapshot(events: &mut WatchStream, because: SnapshotReason) -> Content 
     }
 }
 
-/// What somebody can do to a segment.
-fn damages(
-    server: &FakeApiServer,
-    segment: &Value,
-    other: &Value,
-) -> Vec<(&'static str, Box<dyn Fn()>)> {
-    let put = |bytes: Value| {
-        let (server, segment) = (server.clone(), segment.clone());
-        Box::new(move || put_segment_back(&server, &segment, &bytes)) as Box<dyn Fn()>
-    };
+/// What somebody can do to a segment; `None`: delete it.
+fn damages(segment: &Value, other: &Value) -> [(&'static str, Option<Value>); 4] {
     let text = segment["binaryData"]["segment"].as_str().unwrap();
     let half = &text[..text.len() / 8 * 4];
-    let gone = (server.clone(), segment.clone());
-    vec![
-        (
-            "deleted",
-            Box::new(move || {
-                gone.0
-                    .delete(Kind::ConfigMap, NAMESPACE, name(&gone.1))
-                    .unwrap()
-            }),
-        ),
-        ("swapped", put(other["binaryData"].clone())),
-        ("cut", put(json!({ "segment": half }))),
-        ("emptied", put(json!({}))),
+    [
+        ("deleted", None),
+        ("swapped", Some(other["binaryData"].clone())),
+        ("cut", Some(json!({ "segment": half }))),
+        ("emptied", Some(json!({}))),
     ]
 }
 
@@ -144,8 +128,14 @@ async fn who_has_a_bucket_open_goes_on_without_a_segment_and_who_opens_it_is_tol
         .into_iter()
         .partition(|segment| name(segment).starts_with(BUCKET));
     let segment = &ours[0];
-    for (what, damage) in damages(&server, segment, &others[0]) {
-        damage();
+    for (what, damage) in damages(segment, &others[0]) {
+        match damage {
+            Some(bytes) => put_segment_back(&server, segment, &bytes),
+            None => {
+                let name = name(segment);
+                server.delete(Kind::ConfigMap, NAMESPACE, name).unwrap();
+            }
+        }
         for consistency in [Consistency::Cached, Consistency::Linearizable] {
             let found = content(&store, consistency).await.unwrap();
             assert!(found == expected, "{what}: not what was there");
