@@ -35,7 +35,7 @@
 //!
 //! | what | limit | in a single object |
 //! |---|---|---|
-//! | bucket | 64 MiB after compression; [`Buckets::with_bucket_bytes`] sets it, up to 1 GiB | 1,036,288 bytes, 98.8 % of a ConfigMap |
+//! | bucket | 64 MiB after compression; [`Buckets::with_bucket_bytes`] sets it, up to 256 MiB | 1,036,288 bytes, 98.8 % of a ConfigMap |
 //! | value | 16 MiB | 1,024,000 bytes |
 //! | key | 1,024 bytes | the same |
 //! | transaction | 1,024 operations | the same |

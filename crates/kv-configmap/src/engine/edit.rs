@@ -28,7 +28,8 @@ impl Head {
         match edit {
             Edit::Replace(replacement) => self.replace(replacement, is_unchecked),
             Edit::RaiseSweepEpoch => {
-                self.sweep_epoch += 1;
+                // Another one than before is all that it has to be.
+                self.sweep_epoch = self.sweep_epoch.wrapping_add(1);
                 true
             }
         }

@@ -27,25 +27,29 @@ fn key(text: &str) -> Key {
     Key::new(text).unwrap()
 }
 
-/// A bucket as a cluster would hold it, with one writer.
-struct Bucket {
-    layout: Layout,
-    head: Head,
-    bytes: Bytes,
-    segments: Segments,
+/// A bucket as a cluster would hold it, with one writer at a time.
+pub(super) struct Bucket {
+    pub(super) layout: Layout,
+    pub(super) head: Head,
+    pub(super) bytes: Bytes,
+    pub(super) segments: Segments,
+    pub(super) writer: u64,
+    pub(super) now: SystemTime,
     round: Round,
     number: u64,
     model: Model,
 }
 
 impl Bucket {
-    fn new(layout: Layout) -> Self {
+    pub(super) fn new(layout: Layout) -> Self {
         let (head, bytes) = Head::create(BucketId([9; 16]));
         Self {
             layout,
             head,
             bytes,
             segments: Segments::new(),
+            writer: 1,
+            now: now(),
             round: Round::default(),
             number: 10,
             model: Model::new(),
@@ -53,7 +57,7 @@ impl Bucket {
     }
 
     /// Writes a head. `false`: the bucket is full.
-    fn write(&mut self, transactions: &[Transaction], edit: Option<&Edit>) -> bool {
+    pub(super) fn write(&mut self, transactions: &[Transaction], edit: Option<&Edit>) -> bool {
         self.number += 1;
         let transactions: Vec<_> = transactions.iter().cloned().map(Arc::new).collect();
         let request = Request {
@@ -61,10 +65,10 @@ impl Bucket {
             layout: &self.layout,
             transactions: &transactions,
             batch: BatchId {
-                writer: 1,
+                writer: self.writer,
                 counter: self.number,
             },
-            now: now(),
+            now: self.now,
             edit,
             nonce: self.number << 32,
         };
@@ -107,7 +111,7 @@ impl Bucket {
         true
     }
 
-    fn flush(&mut self) -> bool {
+    pub(super) fn flush(&mut self) -> bool {
         self.place(flush(&self.head, &self.layout, self.number << 16))
     }
 
@@ -125,7 +129,7 @@ impl Bucket {
         }
     }
 
-    fn read(&self, known: Option<&Head>) -> Result<(Head, History), DecodeError> {
+    pub(super) fn read(&self, known: Option<&Head>) -> Result<(Head, History), DecodeError> {
         let encoded = Encoded::read(&self.bytes)?;
         // Only what is asked for is there.
         let missing = encoded.missing(known);

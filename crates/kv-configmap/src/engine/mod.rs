@@ -22,6 +22,12 @@ mod version;
 mod writers;
 
 #[cfg(test)]
+mod bounds_tests;
+#[cfg(test)]
+mod forged_tests;
+#[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
 mod life_tests;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@ use kv_core::Revision;
 use prost::Message;
 
 use super::head::{from_proto, to_proto};
-use super::segment::{self, NewSegment, SegmentId};
+use super::segment::{self, NewSegment, SEGMENT_RAW_BYTES, SegmentId};
 use super::state::Item;
 use super::{BucketId, DecodeError, proto};
 
@@ -51,6 +51,11 @@ impl Run {
     pub(super) fn from_proto(run: &proto::Run) -> Result<Self, DecodeError> {
         if run.segments.is_empty() || run.segments.len() != run.segment_bytes.len() {
             let reason = format!("the run {} names no segments, or no sizes", run.revision);
+            return Err(DecodeError::Content(reason));
+        }
+        if run.raw_bytes > run.segments.len() as u64 * SEGMENT_RAW_BYTES as u64 {
+            let (revision, bytes) = (run.revision, run.raw_bytes);
+            let reason = format!("the run {revision} has more than its segments: {bytes} bytes");
             return Err(DecodeError::Content(reason));
         }
         let parts = run.segments.iter().zip(&run.segment_bytes);

@@ -6,7 +6,7 @@ use prost::Message;
 use super::{BucketId, DecodeError, block, envelope, proto};
 
 /// The most bytes that one segment may hold before compression.
-const SEGMENT_RAW_BYTES: usize = 8 * 1024 * 1024;
+pub(super) const SEGMENT_RAW_BYTES: usize = 8 * 1024 * 1024;
 
 /// Names a segment: a hash of its bytes, which hold a number that is never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -161,6 +161,11 @@ impl Tail {
                 return Err(DecodeError::Content(reason));
             }
             let run = commit.run.as_ref().map(Run::from_proto).transpose()?;
+            let is_its_own = |run: &Run| run.revision == revision && run.written_at == revision;
+            if !run.as_ref().is_none_or(is_its_own) {
+                let reason = format!("commit {revision} refers to the run of another");
+                return Err(DecodeError::Content(reason));
+            }
             decoded.push(to_decoded(&commit, run.clone())?);
             tail.push_encoded(commit, run);
         }

@@ -1,9 +1,12 @@
 //! ConfigMap buckets on the fake API server: what is asked of the server, what happens when it
 //! fails, and what is done about objects that are not as they should be.
 
+mod bounds;
 mod check;
 mod corners;
+mod damage;
 mod objects;
+mod outage;
 mod outcomes;
 mod races;
 mod refusals;
