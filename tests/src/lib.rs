@@ -1,6 +1,8 @@
 //! What the tests of the whole workspace share: a place in an API server, fake or real, and the
 //! harness that examines buckets there.
 
+pub mod chaos;
+
 mod docs;
 mod harness;
 mod place;

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 use std::env;
+use std::path::Path;
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
@@ -154,6 +155,11 @@ pub async fn client_as(context: &str) -> Client {
 
 async fn config_as(context: Option<&str>) -> Config {
     let path = env::var(Real::KUBECONFIG).expect("`cargo xtask test` sets KV_TEST_KUBECONFIG");
+    config_of(Path::new(&path), context).await
+}
+
+/// What a kubeconfig says of a context, or of the one that it begins with.
+pub(crate) async fn config_of(path: &Path, context: Option<&str>) -> Config {
     let kubeconfig = Kubeconfig::read_from(path).expect("a kubeconfig");
     let context = context.map(str::to_owned);
     let options = KubeConfigOptions {

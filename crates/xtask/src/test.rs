@@ -20,7 +20,8 @@ const KUBECONFIG_VARIABLE: &str = "KV_TEST_KUBECONFIG";
 /// The package with the tests that need a real API server.
 const PACKAGE: &str = "kv-tests";
 
-/// This program, for tests that want to start, kill and restart servers of their own.
+/// This program, for tests that want to start, kill and restart servers of their own. Not set where a
+/// server is given: there may be none to start then.
 const XTASK_VARIABLE: &str = "KV_TEST_XTASK";
 
 pub(crate) fn run(workspace: &Workspace, filter: &[String]) -> anyhow::Result<ExitCode> {
@@ -149,7 +150,10 @@ fn test_on_server(
         .env(REPORT_VARIABLE, report);
     command
         .env(KUBECONFIG_VARIABLE, kubeconfig)
-        .env(XTASK_VARIABLE, &workspace.exe);
+        .env_remove(XTASK_VARIABLE);
+    if let Server::Ours(_) = server {
+        command.env(XTASK_VARIABLE, &workspace.exe);
+    }
     run_tests("the tests on a real API server", &mut command)
 }
 
