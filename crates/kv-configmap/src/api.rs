@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::describe::{BUCKET_ID, PART, describe_segment};
-use crate::engine::{BucketId, NewSegment, SegmentId};
+use crate::engine::{BucketId, NewSegment, SegmentId, Segments};
 use crate::failure::{Failure, FailureKind};
 use crate::object::{Metadata, Object, SEGMENT_KEY, segment_body};
 use crate::resource::Resource;
@@ -208,6 +208,19 @@ impl BucketApi {
         missing_is_none(self.exchange(Method::GET, url, JSON, Bytes::new()).await)
     }
 
+    /// Reads all segments of a bucket with one request, those that its head does not name
+    /// included.
+    pub(crate) async fn all_segments(&self, bucket: &str) -> Result<Segments, Failure> {
+        let url = format!("{}?{}", self.collection_url(), segments_of(bucket));
+        let list: List<Object> = self.exchange(Method::GET, url, JSON, Bytes::new()).await?;
+        let objects = list.items.into_iter().flatten();
+        let content = objects.filter_map(|object| {
+            let bytes = object.data(self.resource, SEGMENT_KEY)?;
+            Some((self.segment_id(&object.metadata)?, bytes))
+        });
+        Ok(content.collect())
+    }
+
     /// Makes a segment that belongs to the head `owner`.
     pub(crate) async fn create_segment(
         &self,
@@ -228,20 +241,13 @@ impl BucketApi {
 
     /// The metadata of all segments of a bucket.
     pub(crate) async fn segments(&self, bucket: &str) -> Result<Vec<Metadata>, Failure> {
-        let selector = format!(
-            "&labelSelector={}%3D{bucket}%2C{}%3Dsegment",
-            BUCKET_ID.replace('/', "%2F"),
-            PART.replace('/', "%2F"),
-        );
+        let selector = format!("&{}", segments_of(bucket));
         self.list_metadata(&selector, Some).await
     }
 
     /// The metadata of all objects that are named as segments of this bucket, whatever they are.
     pub(crate) async fn named_as_segments(&self) -> Result<Vec<(SegmentId, Metadata)>, Failure> {
-        let named = |object: Metadata| {
-            let id = object.name().strip_prefix(&self.name)?.strip_prefix('.')?;
-            Some((SegmentId::parse(id)?, object))
-        };
+        let named = |object: Metadata| Some((self.segment_id(&object)?, object));
         self.list_metadata("", named).await
     }
 
@@ -286,6 +292,12 @@ impl BucketApi {
 
     pub(crate) fn segment_name(&self, id: SegmentId) -> String {
         format!("{}.{id}", self.name)
+    }
+
+    /// The segment that an object is named as.
+    fn segment_id(&self, object: &Metadata) -> Option<SegmentId> {
+        let id = object.name().strip_prefix(&self.name)?.strip_prefix('.')?;
+        SegmentId::parse(id)
     }
 
     async fn delete_object(&self, url: String, uid: &str) -> Result<Deletion, Failure> {
@@ -367,6 +379,15 @@ impl BucketApi {
         };
         Failure::new(FailureKind::Unknown, error)
     }
+}
+
+/// Selects the segments of a bucket.
+fn segments_of(bucket: &str) -> String {
+    format!(
+        "labelSelector={}%3D{bucket}%2C{}%3Dsegment",
+        BUCKET_ID.replace('/', "%2F"),
+        PART.replace('/', "%2F"),
+    )
 }
 
 /// Encodes a token for a query; tokens are base64.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use kv_core::Error;
 
-use crate::engine::{SegmentId, SegmentRef, Segments};
+use crate::engine::{BucketId, SegmentId, SegmentRef, Segments};
 use crate::failure::{Failure, FailureKind};
 use crate::hooks::Bug;
 use crate::known::{Known, Unassembled};
@@ -14,6 +14,10 @@ use crate::shared::{Found, SEGMENTS_AT_ONCE, Shared, is_version, off_runtime};
 
 /// Above this size of a head, reads first ask for the version alone.
 const LARGE_HEAD_BYTES: usize = 16 * 1024;
+
+/// Up to this size, all segments of a bucket are read with one request: further connections would
+/// take longer than what they fetch, and the answer is still within its bound.
+const LISTED_BYTES: u64 = 2 * 1024 * 1024;
 
 /// How often a read begins again because a segment was merged away meanwhile.
 const READS: usize = 8;
@@ -124,7 +128,12 @@ impl Shared {
         let missing = unassembled
             .encoded
             .missing(known.as_ref().map(|known| &known.head));
-        let segments = self.fetch(&missing).await?;
+        let is_anew = missing.len() == unassembled.encoded.missing(None).len();
+        let listed = match is_anew {
+            true => self.list(unassembled.encoded.id(), &missing).await,
+            false => Segments::new(),
+        };
+        let segments = self.fetch(&missing, listed).await?;
         let bytes = bytes + missing.iter().map(|one| one.bytes as usize).sum::<usize>();
         let assemble = move || unassembled.assemble(&describe, known.as_deref(), &segments);
         let (present, history) = off_runtime(bytes, assemble).await.and_then(|read| read)?;
@@ -134,17 +143,33 @@ impl Shared {
         })
     }
 
-    async fn fetch(&self, segments: &[SegmentRef]) -> Result<Segments, ReadError> {
+    /// Reads all segments of a bucket at once, as far as that is better than one after the other.
+    async fn list(&self, bucket: BucketId, segments: &[SegmentRef]) -> Segments {
+        let bytes: u64 = segments.iter().map(|one| u64::from(one.bytes)).sum();
+        if segments.len() < 2 || bytes > LISTED_BYTES {
+            return Segments::new();
+        }
+        // What is missing in the end is read by itself, and fails by itself.
+        let listed = self.api.all_segments(&bucket.to_string()).await;
+        listed.unwrap_or_default()
+    }
+
+    /// Adds the segments that are not in `found` to it.
+    async fn fetch(
+        &self,
+        segments: &[SegmentRef],
+        mut found: Segments,
+    ) -> Result<Segments, ReadError> {
         let fetch = |segment: SegmentRef| async move {
             let bytes = self.api.segment(segment.id).await?;
             let bytes = bytes.ok_or(ReadError::Gone(segment.id))?;
-            Ok((segment.id, bytes))
+            Ok::<_, ReadError>((segment.id, bytes))
         };
-        let fetches: Vec<_> = segments.iter().map(|segment| fetch(*segment)).collect();
-        stream::iter(fetches)
-            .buffer_unordered(SEGMENTS_AT_ONCE)
-            .try_collect()
-            .await
+        let rest = segments.iter().filter(|one| !found.contains_key(&one.id));
+        let fetches: Vec<_> = rest.map(|segment| fetch(*segment)).collect();
+        let fetched = stream::iter(fetches).buffer_unordered(SEGMENTS_AT_ONCE);
+        found.extend(fetched.try_collect::<Segments>().await?);
+        Ok(found)
     }
 
     fn unsupported(&self, what: &str) -> Error {

@@ -204,13 +204,18 @@ impl Maintainer {
             self.remove(id, &job.obsolete).await?;
         }
         self.shared.note_maintenance(None);
+        let made = job.segments.iter().map(|segment| segment.id);
         match self.hand_over(id, job.edit).await {
-            Fate::InPlace(_) => {
+            Fate::InPlace(present) => {
+                // The write that carried it may have made all of it needless.
+                let named = present.head.segments();
+                self.take(Wake::Obsolete(
+                    made.filter(|id| !named.contains(id)).collect(),
+                ));
                 shared.hooks.reach(step.in_place).await;
                 Ok(true)
             }
             Fate::Outdated { named } => {
-                let made = job.segments.iter().map(|segment| segment.id);
                 let orphans: BTreeSet<_> = made.filter(|id| !named.contains(id)).collect();
                 self.remove(id, &orphans).await?;
                 Ok(false)

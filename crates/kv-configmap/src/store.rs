@@ -35,10 +35,10 @@ impl KvStore for ConfigMapStore {
     async fn get_opts(&self, key: &Key, options: GetOptions) -> Result<Option<Entry>> {
         let GetOptions { consistency } = options;
         let known = self.handle.state(consistency).await?;
-        let now = self.handle.shared.clock.now();
+        let clock = &*self.handle.shared.clock;
         Ok(known
             .present()
-            .and_then(|present| present.head.snapshot().get(key, now).cloned()))
+            .and_then(|present| present.head.snapshot().get_now(key, clock).cloned()))
     }
 
     async fn list_opts(&self, options: ListOptions) -> Result<Listing> {

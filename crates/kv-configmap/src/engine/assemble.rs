@@ -92,6 +92,10 @@ impl Encoded {
         })
     }
 
+    pub(crate) fn id(&self) -> BucketId {
+        self.head.id
+    }
+
     pub(crate) fn has_segments(&self) -> bool {
         self.head.all_runs().next().is_some()
     }

@@ -9,7 +9,7 @@ use prost::Message;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::block::{self, BLOCK_RAW_BYTES};
+use super::block::{self, BLOCK_RAW_BYTES, Effort};
 use super::run::{RUNS, Run, SEGMENTS};
 use super::segment::{self, SEGMENT_RAW_BYTES};
 use super::{
@@ -238,7 +238,7 @@ fn a_segment_holds_as_much_before_compression_as_it_may_and_not_one_byte_more() 
     assert_eq!(pieces.iter().sum::<usize>(), 3 * SEGMENT_RAW_BYTES);
     assert_eq!(pieces.iter().max(), Some(&SEGMENT_RAW_BYTES));
     let read = |bytes| {
-        let sealed = sealed_segment(block::compress(&vec![0; bytes]).unwrap());
+        let sealed = sealed_segment(block::compress(&vec![0; bytes], Effort::Fast).unwrap());
         let id = SegmentId(envelope::hash(&sealed));
         segment::read(BUCKET, id, &sealed).map(|raw| raw.len())
     };
@@ -268,7 +268,7 @@ fn no_segment_is_stored_that_is_larger_than_its_bound() {
     let limit = 2_048;
     let mut largest = 0;
     for bytes in limit - 200..limit + 10 {
-        let raw = [vec![0; limit - limit / 32], noise(bytes, bytes)].concat();
+        let raw = [vec![0; 64 * 1024], noise(bytes, bytes)].concat();
         let stored = segment::write(BUCKET, 1, &raw, limit).into_iter();
         largest = stored.map(|one| one.bytes.len()).fold(largest, usize::max);
     }
@@ -279,11 +279,11 @@ fn no_segment_is_stored_that_is_larger_than_its_bound() {
 fn a_block_holds_as_much_before_compression_as_it_may_and_not_one_byte_more() {
     let zeros = vec![0; BLOCK_RAW_BYTES + 1];
     for bytes in [BLOCK_RAW_BYTES - 1, BLOCK_RAW_BYTES] {
-        let block = block::compress(&zeros[..bytes]).unwrap();
+        let block = block::compress(&zeros[..bytes], Effort::Fast).unwrap();
         assert_eq!(block::raw_bytes(&block), Ok(bytes));
         assert_eq!(block::decompress(&block, bytes).unwrap().len(), bytes);
     }
-    assert!(block::compress(&zeros).is_none());
+    assert!(block::compress(&zeros, Effort::Fast).is_none());
 }
 
 /// A head whose every frame is a bomb, or claims to be one.

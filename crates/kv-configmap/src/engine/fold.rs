@@ -6,11 +6,12 @@ use bytes::Bytes;
 use kv_core::{Key, Revision};
 use prost::Message;
 
+use super::DecodeError;
+use super::block::{self, Effort};
 use super::head::{Base, CAPACITY, Excess, Head, RECENT, Room, SHRINKING_BYTES};
 use super::layout::Layout;
 use super::run::{self, RUNS, SEGMENTS};
 use super::state::{Item, Range};
-use super::{DecodeError, block};
 
 /// The size before compression up to which the tail may grow, because every commit compresses it
 /// again; and the one above which it is folded even where it should be flushed.
@@ -144,7 +145,7 @@ impl Head {
             return false;
         };
         let raw = run::encode(&items, None);
-        let Some(stored) = block::compress(&raw) else {
+        let Some(stored) = block::compress(&raw, Effort::Fast) else {
             return false;
         };
         if layout.has_segments && stored.len() > layout.base_bytes && !is_overlong {
@@ -211,7 +212,7 @@ impl Head {
         let mut items = self.state.items(range, None);
         items.retain(|item| matches!(item, Item::Entry(_)));
         let raw = run::encode(&items, None);
-        let Some(stored) = block::compress(&raw) else {
+        let Some(stored) = block::compress(&raw, Effort::Fast) else {
             return;
         };
         self.runs.clear();

@@ -95,7 +95,7 @@ fn change<T>(all: &mut [T], index: usize, change: impl FnOnce(&mut T)) {
 fn change_tail(head: &mut proto::Head, change: impl FnOnce(&mut Vec<proto::Commit>)) {
     if let Ok(mut tail) = block::decode::<proto::Commits>(&head.tail) {
         change(&mut tail.commits);
-        head.tail = block::compress(&tail.encode_to_vec()).unwrap();
+        head.tail = block::compress(&tail.encode_to_vec(), block::Effort::Fast).unwrap();
     }
 }
 

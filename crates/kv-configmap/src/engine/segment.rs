@@ -3,7 +3,8 @@ use std::fmt;
 use bytes::Bytes;
 use prost::Message;
 
-use super::{BucketId, DecodeError, block, envelope, proto};
+use super::block::{self, Effort};
+use super::{BucketId, DecodeError, envelope, proto};
 
 /// The most bytes that one segment may hold before compression.
 pub(super) const SEGMENT_RAW_BYTES: usize = 8 * 1024 * 1024;
@@ -38,12 +39,11 @@ pub(crate) struct NewSegment {
 /// `nonce` keeps their names from ever being used again.
 pub(super) fn write(bucket: BucketId, nonce: u64, raw: &[u8], limit: usize) -> Vec<NewSegment> {
     let mut segments = Vec::new();
-    // What does not compress still fits, with what the segment needs besides.
-    let (mut rest, mut take) = (raw, limit - limit / 32);
+    let (mut rest, mut take) = (raw, fits(raw, limit));
     while !rest.is_empty() {
         let length = take.clamp(1, SEGMENT_RAW_BYTES).min(rest.len());
         let (chunk, others) = rest.split_at(length);
-        let Some(frame) = block::compress(chunk) else {
+        let Some(frame) = block::compress(chunk, Effort::Dense) else {
             break;
         };
         let segment = seal(bucket, nonce, segments.len() as u32, frame);
@@ -57,6 +57,15 @@ pub(super) fn write(bucket: BucketId, nonce: u64, raw: &[u8], limit: usize) -> V
         rest = others;
     }
     segments
+}
+
+/// About how much fits into a segment, to go by its beginning.
+fn fits(raw: &[u8], limit: usize) -> usize {
+    const BEGINNING: usize = 64 * 1024;
+    let beginning = &raw[..raw.len().min(BEGINNING)];
+    let stored = block::compress(beginning, Effort::Fast).map_or(0, |block| block.len());
+    // What does not compress still fits, with what the segment needs besides.
+    (beginning.len() * limit / stored.max(1)).max(limit) / 32 * 31
 }
 
 fn seal(bucket: BucketId, nonce: u64, number: u32, frame: Bytes) -> NewSegment {

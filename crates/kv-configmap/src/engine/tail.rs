@@ -5,10 +5,11 @@ use kv_core::backend::{Effect, Stored};
 use kv_core::{Key, Revision};
 use prost::Message;
 
+use super::DecodeError;
+use super::block::{self, Effort};
 use super::proto;
 use super::run::Run;
 use super::time::{from_millis, to_millis};
-use super::{DecodeError, block};
 
 /// How much of what was folded or flushed stays in the tail, before compression, for those who
 /// follow the bucket and are a few commits behind.
@@ -133,7 +134,7 @@ impl Tail {
         for commit in &self.commits {
             raw.put_slice(&commit.encoded);
         }
-        block::compress(&raw)
+        block::compress(&raw, Effort::Fast)
     }
 
     /// The keys that commits after `revision` touch.

@@ -12,6 +12,7 @@
 
 mod backoff;
 mod cursors;
+mod entries;
 mod evaluate;
 mod forward_clock;
 mod replica;

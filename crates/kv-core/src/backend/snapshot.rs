@@ -1,17 +1,17 @@
-use std::ops::Bound;
 use std::time::SystemTime;
 
-use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
+use rpds::RedBlackTreeSetSync;
 
+use super::entries::Entries;
 use super::{Effect, Evaluation, evaluate};
-use crate::{Cursor, Entry, Key, ListOptions, Listing, Result, Revision, Transaction};
+use crate::{Clock, Cursor, Entry, Key, ListOptions, Listing, Result, Revision, Transaction};
 
 /// A whole bucket at one revision, in memory. Cloning copies pointers: the clones share what
 /// neither has changed.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     revision: Revision,
-    entries: RedBlackTreeMapSync<Key, Entry>,
+    entries: Entries,
     expiries: RedBlackTreeSetSync<(SystemTime, Key)>,
     bytes: u64,
 }
@@ -39,13 +39,13 @@ impl Snapshot {
     /// The number of entries, those included whose time has come but that are not yet reclaimed.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.size()
+        self.entries.len()
     }
 
     /// Whether there is no entry.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.len() == 0
     }
 
     /// The bytes of all keys and values.
@@ -57,19 +57,28 @@ impl Snapshot {
     /// The entry of `key` at the time `now`.
     #[must_use]
     pub fn get(&self, key: &Key, now: SystemTime) -> Option<&Entry> {
-        self.entries.get(key).filter(|entry| !entry.is_expired(now))
+        self.entries
+            .get(key.as_str())
+            .filter(|entry| !entry.is_expired(now))
+    }
+
+    /// The entry of `key` at the time of `clock`, which is asked only where the entry expires.
+    #[must_use]
+    pub fn get_now(&self, key: &Key, clock: &impl Clock) -> Option<&Entry> {
+        let is_there =
+            |entry: &&Entry| entry.expires_at.is_none() || !entry.is_expired(clock.now());
+        self.stored(key).filter(is_there)
     }
 
     /// The entry of `key`, also one whose time has come but that is not yet reclaimed.
     #[must_use]
     pub fn stored(&self, key: &Key) -> Option<&Entry> {
-        self.entries.get(key)
+        self.entries.get(key.as_str())
     }
 
     /// Takes over an entry as it is, of whatever revision: for backends that put a snapshot
     /// together from parts. [`Snapshot::loaded_through`] ends the loading.
     pub fn load(&mut self, entry: Entry) {
-        self.remove(&entry.key);
         self.insert(entry);
     }
 
@@ -85,7 +94,7 @@ impl Snapshot {
 
     /// All entries in the order of their keys, expired ones included.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.values()
+        self.entries.iter()
     }
 
     /// The entries whose keys begin with `prefix` at the time `now`, after the key `after`.
@@ -95,13 +104,11 @@ impl Snapshot {
         after: Option<&'a Key>,
         now: SystemTime,
     ) -> impl Iterator<Item = &'a Entry> + 'a {
-        let start = match after.map(Key::as_str) {
-            Some(after) if after >= prefix => Bound::Excluded(after),
-            _ => Bound::Included(prefix),
+        let entries = match after.map(Key::as_str) {
+            Some(after) if after >= prefix => self.entries.from(after, false),
+            _ => self.entries.from(prefix, true),
         };
-        self.entries
-            .range::<str, _>((start, Bound::Unbounded))
-            .map(|(_, entry)| entry)
+        entries
             .take_while(move |entry| entry.key.as_str().starts_with(prefix))
             .filter(move |entry| !entry.is_expired(now))
     }
@@ -130,21 +137,23 @@ impl Snapshot {
     ///
     /// As [`evaluate`].
     pub fn evaluate(&self, transaction: &Transaction, now: SystemTime) -> Result<Evaluation> {
-        evaluate(transaction, now, |key| Ok(self.entries.get(key).cloned()))
+        evaluate(transaction, now, |key| {
+            Ok(self.entries.get(key.as_str()).cloned())
+        })
     }
 
     /// Applies the effects of one commit.
     pub fn apply(&mut self, revision: Revision, effects: &[Effect]) {
         self.revision = revision;
         for Effect { key, stored } in effects {
-            self.remove(key);
-            if let Some(stored) = stored.clone() {
-                self.insert(Entry {
+            match stored.clone() {
+                Some(stored) => self.insert(Entry {
                     key: key.clone(),
                     value: stored.value,
                     revision,
                     expires_at: stored.expires_at,
-                });
+                }),
+                None => self.remove(key),
             }
         }
     }
@@ -189,21 +198,27 @@ impl Snapshot {
 
     fn insert(&mut self, entry: Entry) {
         self.bytes += size(&entry);
-        if let Some(at) = entry.expires_at {
-            self.expiries.insert_mut((at, entry.key.clone()));
+        let expiry = entry.expires_at.map(|at| (at, entry.key.clone()));
+        if let Some(replaced) = self.entries.insert(entry) {
+            self.forget(&replaced);
         }
-        self.entries.insert_mut(entry.key.clone(), entry);
+        if let Some(expiry) = expiry {
+            self.expiries.insert_mut(expiry);
+        }
     }
 
     fn remove(&mut self, key: &Key) {
-        let Some(entry) = self.entries.get(key) else {
-            return;
-        };
-        self.bytes -= size(entry);
-        if let Some(at) = entry.expires_at {
-            self.expiries.remove_mut(&(at, key.clone()));
+        if let Some(removed) = self.entries.remove(key.as_str()) {
+            self.forget(&removed);
         }
-        self.entries.remove_mut(key);
+    }
+
+    /// Takes an entry that is gone out of the accounts.
+    fn forget(&mut self, gone: &Entry) {
+        self.bytes -= size(gone);
+        if let Some(at) = gone.expires_at {
+            self.expiries.remove_mut(&(at, gone.key.clone()));
+        }
     }
 }
 
