@@ -53,6 +53,11 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) context: Option<String>,
 
+    /// Keep the bucket in its one object, as every program that shares it has to where a role names that
+    /// object
+    #[arg(long, global = true, env = "KV_SINGLE_OBJECT")]
+    pub(crate) single_object: bool,
+
     /// Tell more on standard error; twice or three times for still more
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,

@@ -59,7 +59,11 @@ pub(crate) async fn buckets(
         Kind::ConfigMap => Buckets::config_maps(client, namespace),
         Kind::Secret => Buckets::secrets(client, namespace),
     };
-    Ok(buckets.with_deadline(global.timeout))
+    let buckets = buckets.with_deadline(global.timeout);
+    Ok(match global.single_object {
+        true => buckets.in_single_objects(),
+        false => buckets,
+    })
 }
 
 async fn client(global: &Global) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {

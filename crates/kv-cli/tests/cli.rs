@@ -6,6 +6,8 @@
 mod check;
 #[path = "cli/cluster.rs"]
 mod cluster;
+#[path = "cli/single_object.rs"]
+mod single_object;
 #[cfg(unix)]
 #[path = "cli/watch.rs"]
 mod watch;

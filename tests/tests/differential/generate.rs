@@ -85,7 +85,7 @@ impl Dice {
                 Step::Open(self.one_of(&modes))
             }
             192..196 => Step::Teardown { handle },
-            _ => Step::Maintain { handle },
+            _ => Step::Maintain,
         }
     }
 

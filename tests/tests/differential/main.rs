@@ -48,7 +48,7 @@ fn configmaps_on_fake() {
 #[test]
 #[ignore = "needs a real API server"]
 fn configmaps_on_real() {
-    differ_nowhere::<OnReal>(3);
+    differ_nowhere::<OnReal>(20);
 }
 
 /// Asserts that the store answers as the model, for so many seeds or those that are asked for.
@@ -61,6 +61,9 @@ fn differ_nowhere<S: Subject>(seeds: u64) {
         if let Some(report) = difference::<S>(seed) {
             panic!("{report}");
         }
+    }
+    if env::var_os("KV_DIFFERENTIAL_STEPS").is_none() {
+        S::check_coverage();
     }
 }
 

@@ -48,9 +48,7 @@ pub(crate) enum Step {
         handle: usize,
     },
     /// Lets the store flush and merge what it has put off.
-    Maintain {
-        handle: usize,
-    },
+    Maintain,
 }
 
 /// How many handles there are.

@@ -1,4 +1,6 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use kv_configmap::Buckets;
@@ -20,10 +22,13 @@ pub(crate) trait Subject: Sized + Send + Sync {
     /// of another process, where that is possible.
     async fn open(&self, mode: OpenMode) -> Result<Arc<dyn KvStore>>;
 
-    /// Tells the store to flush and merge now what it has put off, if it does.
-    async fn maintain(&self, _store: &dyn KvStore) {}
+    /// Lets the store flush and merge what it has put off, if it does.
+    async fn maintain(&self) {}
 
     async fn finish(self) {}
+
+    /// Asserts that what was tried has gone through all that the store does beside its answers.
+    fn check_coverage() {}
 }
 
 pub(crate) struct Memory(MemoryBuckets);
@@ -62,26 +67,49 @@ impl Subject for Redb {
     }
 }
 
-/// A bucket in an API server.
+/// A bucket in an API server, opened in turn with parts so small that a few commits are flushed and
+/// merged, and with those of usual size.
 pub(crate) struct Bucket<P> {
     place: P,
     clock: ManualClock,
+    opened: AtomicUsize,
 }
+
+/// The most objects that a bucket was spread over.
+static MOST_OBJECTS: AtomicUsize = AtomicUsize::new(0);
 
 pub(crate) type OnFake = Bucket<Fake>;
 pub(crate) type OnReal = Bucket<Real>;
 
 impl<P: Place> Bucket<P> {
     async fn new(clock: ManualClock) -> Self {
-        let place = P::new().await;
-        Self { place, clock }
+        Self {
+            place: P::new().await,
+            clock,
+            opened: AtomicUsize::new(0),
+        }
     }
 
     async fn open(&self, mode: OpenMode) -> Result<Arc<dyn KvStore>> {
         let buckets = Buckets::config_maps(self.place.client(), self.place.namespace());
         let buckets = buckets.with_clock(self.clock.clone());
+        let buckets = match self.opened.fetch_add(1, Ordering::Relaxed) % 2 {
+            0 => buckets.with_tiny_parts(),
+            _ => buckets,
+        };
         Ok(Arc::new(buckets.open("bucket", mode).await?))
     }
+
+    async fn maintain(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+        let objects = self.place.objects().await.len();
+        MOST_OBJECTS.fetch_max(objects, Ordering::Relaxed);
+    }
+}
+
+fn check_that_there_were_segments() {
+    let most = MOST_OBJECTS.load(Ordering::Relaxed);
+    assert!(most > 5, "no bucket had more than {most} objects");
 }
 
 #[async_trait]
@@ -94,6 +122,14 @@ impl Subject for OnFake {
 
     async fn open(&self, mode: OpenMode) -> Result<Arc<dyn KvStore>> {
         self.open(mode).await
+    }
+
+    async fn maintain(&self) {
+        self.maintain(Duration::from_millis(5)).await;
+    }
+
+    fn check_coverage() {
+        check_that_there_were_segments();
     }
 }
 
@@ -109,7 +145,15 @@ impl Subject for OnReal {
         self.open(mode).await
     }
 
+    async fn maintain(&self) {
+        self.maintain(Duration::from_millis(50)).await;
+    }
+
     async fn finish(self) {
         self.place.finish().await;
+    }
+
+    fn check_coverage() {
+        check_that_there_were_segments();
     }
 }

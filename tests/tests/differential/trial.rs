@@ -134,8 +134,8 @@ impl<S: Subject> Trial<S> {
             Step::Restart => self.reopen(0..HANDLES).await,
             Step::Open(mode) => self.open(mode).await,
             Step::Teardown { handle } => self.teardown(handle).await,
-            Step::Maintain { handle } => {
-                self.subject.maintain(&*self.handles[handle].store).await;
+            Step::Maintain => {
+                self.subject.maintain().await;
                 Ok(())
             }
         }
