@@ -8,7 +8,7 @@ use kv_core::{Change, Entry, Revision};
 use prost::Message;
 
 use super::head::{Base, FORMAT, Head};
-use super::run::{self, RUNS, Run, SEGMENTS, SegmentRef};
+use super::run::{self, RAW_BYTES, RUNS, Run, SEGMENTS, SegmentRef};
 use super::segment::SegmentId;
 use super::state::{Item, State};
 use super::tail::{Decoded, Tail};
@@ -245,6 +245,12 @@ fn check(head: &Head, revision: Revision) -> Result<(), DecodeError> {
         let (runs, segments) = (head.runs.len(), segments.len());
         return Err(content(format!(
             "it names {runs} runs and {segments} segments, too many"
+        )));
+    }
+    let raw: u64 = head.all_runs().map(|run| run.raw_bytes).sum();
+    if raw > RAW_BYTES {
+        return Err(content(format!(
+            "its runs have {raw} bytes, the limit is {RAW_BYTES}"
         )));
     }
     let distinct: BTreeSet<_> = segments.iter().collect();

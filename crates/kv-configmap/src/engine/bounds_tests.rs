@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::block::{self, BLOCK_RAW_BYTES};
-use super::run::{RUNS, Run, SEGMENTS};
+use super::run::{RAW_BYTES, RUNS, Run, SEGMENTS};
 use super::segment::{self, SEGMENT_RAW_BYTES};
 use super::{
     BatchId, BucketId, DecodeError, Encoded, FORMAT, Head, Layout, NewSegment, Proposal, Request,
@@ -110,6 +110,28 @@ fn a_head_names_as_many_runs_and_segments_as_it_may_and_not_one_more() {
         );
         assert_eq!(error, told);
     }
+}
+
+/// The segments are small; what they stand for is not.
+#[test]
+fn the_runs_of_a_head_have_as_much_before_compression_as_they_may_and_not_one_byte_more() {
+    let read = |raw_bytes: [u64; 2]| {
+        let payload = envelope::open(envelope::HEAD, &head_naming(2, SEGMENTS / 2), FORMAT);
+        let mut message = proto::Head::decode(payload.unwrap()).unwrap();
+        for (run, raw_bytes) in message.runs.iter_mut().zip(raw_bytes) {
+            run.raw_bytes = raw_bytes;
+        }
+        let sealed = envelope::seal(envelope::HEAD, FORMAT, &message.encode_to_vec());
+        Encoded::read(&sealed).map(drop)
+    };
+    for last in [RAW_BYTES / 2 - 1, RAW_BYTES / 2] {
+        assert_eq!(read([RAW_BYTES / 2, last]), Ok(()));
+    }
+    let told = "its runs have 4294967297 bytes, the limit is 4294967296".to_owned();
+    assert_eq!(
+        read([RAW_BYTES / 2, RAW_BYTES / 2 + 1]),
+        Err(DecodeError::Content(told))
+    );
 }
 
 /// A head of as many runs, each of as many segments, as a writer has it.

@@ -281,13 +281,7 @@ impl Head {
 
 impl Base {
     pub(super) fn items(&self) -> Result<Vec<Item>, DecodeError> {
-        if self.stored.is_empty() {
-            return Ok(Vec::new());
-        }
-        run::decode(
-            block::decompress(&self.stored, block::BLOCK_RAW_BYTES)?,
-            None,
-        )
+        run::entries(block::open(&self.stored)?, Revision::ZERO).collect()
     }
 }
 
