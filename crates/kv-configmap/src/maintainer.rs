@@ -33,6 +33,8 @@ const FLUSHES_BETWEEN_SWEEPS: u32 = 256;
 /// What there is to do.
 pub(crate) enum Wake {
     Flush,
+    /// Puts wait for room in the head.
+    Full,
     /// These segments are no longer named by the head.
     Obsolete(Vec<SegmentId>),
     /// There may be segments that no head has ever named.
@@ -69,6 +71,7 @@ pub(crate) struct Maintainer {
     obsolete: Vec<(Instant, SegmentId)>,
     flushes: u32,
     sweep_is_due: bool,
+    room_is_wanted: bool,
 }
 
 impl Maintainer {
@@ -87,6 +90,7 @@ impl Maintainer {
             obsolete: Vec::new(),
             flushes: 0,
             sweep_is_due: true,
+            room_is_wanted: false,
         }
     }
 
@@ -119,6 +123,10 @@ impl Maintainer {
     fn take(&mut self, wake: Wake) -> bool {
         match wake {
             Wake::Flush => return true,
+            Wake::Full => {
+                self.room_is_wanted = true;
+                return true;
+            }
             Wake::Sweep => self.sweep_is_due = true,
             Wake::Obsolete(segments) => {
                 let due = Instant::now() + OBSOLETE_STAYS;
@@ -130,6 +138,12 @@ impl Maintainer {
     }
 
     async fn flush_and_merge(&mut self) {
+        let known = self.shared.known();
+        let is_crowded = known.present().is_some_and(|now| now.head.is_crowded());
+        // A flush adds runs, for which there has to be room.
+        if std::mem::take(&mut self.room_is_wanted) || is_crowded {
+            while self.repeat(Step::MERGE, merge).await {}
+        }
         let flushed = self.repeat(Step::FLUSH, |head, layout, nonce, _| {
             let is_due = head.is_flush_due(layout);
             is_due.then(|| flush(head, layout, nonce)).flatten()

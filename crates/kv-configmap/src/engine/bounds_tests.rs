@@ -10,11 +10,12 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::block::{self, BLOCK_RAW_BYTES};
-use super::run::{RAW_BYTES, RUNS, Run, SEGMENTS};
+use super::manifest::{RAW_BYTES, RUNS, SEGMENTS};
+use super::run::Run;
 use super::segment::{self, SEGMENT_RAW_BYTES};
 use super::{
     BatchId, BucketId, DecodeError, Encoded, FORMAT, Head, Layout, NewSegment, Proposal, Request,
-    SegmentId, SegmentRef, Segments, envelope, propose, proto,
+    Round, SegmentId, SegmentRef, Segments, envelope, merge, propose, proto,
 };
 
 const BUCKET: BucketId = BucketId([9; 16]);
@@ -170,6 +171,32 @@ fn a_writer_stays_within_the_segments_that_a_reader_takes() {
     let small = proposal(&write.head, &layout, put("small", "1"));
     assert!(small.write.is_some(), "what needs no segment still fits");
     refused(&head_with(1, SEGMENTS), &layout, large());
+}
+
+/// None of them is small, and nothing has been overwritten.
+#[test]
+fn what_would_be_too_many_runs_is_merged_before() {
+    let layout = Layout {
+        bucket_bytes: 1 << 40,
+        ..Layout::SEGMENTED
+    };
+    let mut head = head_with(RUNS, 4);
+    for run in &mut head.runs {
+        run.segments.iter_mut().for_each(|one| one.bytes = 100_000);
+    }
+    let large = put("large", noise(1, layout.inline_commit_bytes + 1));
+    let Proposal { outcomes, write } = proposal(&head, &layout, large);
+    assert!(outcomes.is_empty() && write.is_none(), "it waits");
+    let mut round = Round::default();
+    while let Some(job) = merge(&head, &layout, 1, &mut round) {
+        let before = head.runs.len();
+        assert!(head.apply(&job.edit, false));
+        assert!(head.runs.len() < before);
+    }
+    assert_eq!(head.runs.len(), RUNS / 8 * 7);
+    assert!(head.segments().len() <= SEGMENTS / 8 * 7);
+    let large = put("large", noise(1, layout.inline_commit_bytes + 1));
+    assert!(proposal(&head, &layout, large).write.is_some());
 }
 
 #[test]

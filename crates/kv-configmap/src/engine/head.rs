@@ -118,6 +118,8 @@ pub(super) enum Room {
 pub(super) enum Excess {
     /// It does not fit into its object.
     Head,
+    /// It names more runs or segments than a reader takes.
+    Manifest,
     /// The bucket holds more than it may.
     Bucket,
 }

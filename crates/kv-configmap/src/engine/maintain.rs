@@ -26,17 +26,21 @@ pub(crate) struct Job {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Round(Option<Revision>);
 
+/// How many large commits one flush moves: a flush has to fit into a manifest that is crowded.
+const PIECES_AT_ONCE: usize = 64;
+
 /// Moves what the base and the tail hold to runs. `None`: there is nothing to move.
 pub(crate) fn flush(head: &Head, layout: &Layout, nonce: u64) -> Option<Job> {
-    let range = Range {
-        after: head.flushed(),
-        through: head.revision(),
-    };
-    if range.through <= range.after {
+    let after = head.flushed();
+    if head.revision() <= after {
         return None;
     }
     let (mut by, mut segments) = (Vec::new(), Vec::new());
-    for (piece, large_commit) in pieces(head, range) {
+    let mut through = after;
+    for (piece, large_commit) in pieces(head, after) {
+        through = large_commit
+            .as_ref()
+            .map_or(piece.through, |run| run.revision);
         let items = head.unflushed(piece).ok()?;
         let nonce = nonce.wrapping_add(by.len() as u64);
         if let Some((run, new)) = write(head, layout, nonce, piece, &items) {
@@ -45,14 +49,19 @@ pub(crate) fn flush(head: &Head, layout: &Layout, nonce: u64) -> Option<Job> {
         }
         by.extend(large_commit);
     }
+    let range = Range { after, through };
     Some(replace(head, range, Vec::new(), by, segments))
 }
 
-/// The parts of `range` between commits that have runs already, each with the run after it.
-fn pieces(head: &Head, range: Range) -> Vec<(Range, Option<Run>)> {
+/// The commits after `after` in parts between those that have runs already, each with the run
+/// after it.
+fn pieces(head: &Head, mut after: Revision) -> Vec<(Range, Option<Run>)> {
     let mut pieces = Vec::new();
-    let (mut after, mut through) = (range.after, head.base.revision);
+    let mut through = head.base.revision;
     for commit in head.tail.after(head.base.revision) {
+        if pieces.len() == PIECES_AT_ONCE {
+            return pieces;
+        }
         if commit.run.is_some() {
             pieces.push((Range { after, through }, commit.run.clone()));
             after = commit.revision;
@@ -63,9 +72,18 @@ fn pieces(head: &Head, range: Range) -> Vec<(Range, Option<Run>)> {
     pieces
 }
 
-/// The next step of a compaction, or a merge of runs of about one size. `None`: none is due.
+/// Whether flushes and merges make room in the manifest.
+pub(super) fn can_shrink_manifest(head: &Head, layout: &Layout) -> bool {
+    let is_merge_due = || step(head, layout, &mut Round::default()).or(head.crowd(layout));
+    head.is_flush_due(layout) || is_merge_due().is_some()
+}
+
+/// The next step of a compaction, or a merge of runs of about one size, or of any where there are
+/// too many. `None`: none is due.
 pub(crate) fn merge(head: &Head, layout: &Layout, nonce: u64, round: &mut Round) -> Option<Job> {
-    let runs = step(head, layout, round).or_else(|| tier(&head.runs, layout))?;
+    let runs = step(head, layout, round)
+        .or_else(|| tier(&head.runs, layout))
+        .or_else(|| head.crowd(layout))?;
     let merged = &head.runs[runs.clone()];
     let before = runs
         .start

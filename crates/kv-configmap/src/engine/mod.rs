@@ -11,6 +11,7 @@ mod fold;
 mod head;
 mod layout;
 mod maintain;
+mod manifest;
 mod propose;
 mod proto;
 mod run;

@@ -4,20 +4,10 @@ use prost::Message;
 
 use super::fields::elements;
 use super::head::{from_proto, to_proto};
-use super::layout::MOST_BUCKET_BYTES;
+use super::manifest::SEGMENTS;
 use super::segment::{self, NewSegment, SEGMENT_RAW_BYTES, SegmentId};
 use super::state::Item;
 use super::{BucketId, DecodeError, proto};
-
-/// The most runs that a manifest may name.
-pub(super) const RUNS: usize = 2_048;
-
-/// The most segments that a manifest may name.
-pub(super) const SEGMENTS: usize = 8_192;
-
-/// The most bytes that the runs of a manifest may have before compression: four times what the
-/// largest bucket may hold, because what has been overwritten comes on top until it is compacted.
-pub(super) const RAW_BYTES: u64 = 16 * MOST_BUCKET_BYTES;
 
 /// More than any run takes that names no more segments than it may.
 const ENCODED_BYTES: usize = 16 * SEGMENTS;

@@ -6,8 +6,9 @@ use kv_core::{Key, Revision};
 use prost::Message;
 
 use super::fields::{Content, elements, fields};
+use super::manifest::SEGMENTS;
 use super::proto;
-use super::run::{Run, SEGMENTS};
+use super::run::Run;
 use super::time::{from_millis, to_millis};
 use super::{DecodeError, block};
 

@@ -284,6 +284,18 @@ async fn a_lost_segment_is_corrupt_and_a_merge_in_between_is_not() {
     store.put("more", "1").await.unwrap();
 }
 
+/// What is overwritten by large commits is named until it is compacted, and a head names so many
+/// segments at most.
+#[tokio::test(start_paused = true)]
+async fn a_put_waits_while_what_was_overwritten_still_fills_the_manifest() {
+    let server = FakeApiServer::new();
+    let store = open_tiny(&server).await;
+    for number in 0..5 {
+        store.put("k", noise(number, 5 << 20)).await.unwrap();
+    }
+    assert!(open(&server).await.get("k").await.unwrap().unwrap().value == noise(4, 5 << 20));
+}
+
 /// Large commits that follow each other make flushes come too late.
 #[tokio::test(start_paused = true)]
 async fn a_put_into_a_large_bucket_writes_little() {
