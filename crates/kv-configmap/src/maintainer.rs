@@ -317,7 +317,7 @@ impl Maintainer {
     async fn remove_obsolete(&mut self) {
         let now = Instant::now();
         let due = self.obsolete.partition_point(|(due, _)| *due <= now);
-        let due: BTreeSet<_> = self.obsolete.drain(..due).map(|(_, id)| id).collect();
+        let mut due: BTreeSet<_> = self.obsolete.drain(..due).map(|(_, id)| id).collect();
         let known = self.shared.known();
         let Some(present) = known.present().filter(|_| !due.is_empty()) else {
             return;
@@ -326,6 +326,9 @@ impl Maintainer {
             .hooks
             .reach(CrashPoint::BeforeObsoleteRemoved)
             .await;
+        // A head that was restored from a backup may name them again.
+        let named = present.head.segments();
+        due.retain(|id| !named.contains(id));
         // What fails is left to a sweep.
         self.sweep_is_due |= self.remove(present.head.id(), &due).await.is_err();
     }
