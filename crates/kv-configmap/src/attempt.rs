@@ -73,10 +73,11 @@ impl Committer {
             self.end_edit(|| Fate::Outdated { named: named() });
         }
         match write {
+            // Verdicts, also on the lack of room, need a state as new as the calls; and so does an
+            // edit that does not fit, which has to be ended before the next is planned.
+            None if !fresh => self.refresh(batch, backoff).await,
             None if outcomes.is_empty() && !batch.is_empty() => self.wait_for_room(batch, backoff),
-            // Verdicts, also on the lack of room, need a state as new as the calls.
-            None if fresh => answer(batch, outcomes),
-            None => self.refresh(batch, backoff).await,
+            None => answer(batch, outcomes),
             Some(_) if base.is_immutable => answer_all(batch, &self.immutable()),
             Some(write) => {
                 let hooks = self.shared.hooks.clone();
