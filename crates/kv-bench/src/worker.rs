@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -17,7 +17,9 @@ use kube::Client;
 use kube::api::{Api, WatchEvent as KubeEvent, WatchParams};
 use kv_configmap::Buckets;
 use kv_core::prelude::*;
-use kv_core::{Change, GetOptions, OpenMode, WatchEvent, WatchOptions, WatchStart};
+use kv_core::{
+    Change, Clock as _, GetOptions, OpenMode, SystemClock, WatchEvent, WatchOptions, WatchStart,
+};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -73,17 +75,18 @@ pub(crate) fn counter_key(number: usize) -> Key {
 
 /// A value that tells when it was made.
 pub(crate) fn timestamp() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.unwrap_or_default().as_micros().to_string()
+    micros_now().to_string()
 }
 
 fn age(value: &[u8]) -> Option<u64> {
     let made: u64 = std::str::from_utf8(value).ok()?.parse().ok()?;
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .ok()?
-        .as_micros() as u64;
-    Some(now.saturating_sub(made))
+    Some(micros_now().saturating_sub(made))
+}
+
+/// Since 1970: all processes of a machine agree about it.
+fn micros_now() -> u64 {
+    let since = SystemClock.now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_micros() as u64
 }
 
 impl Worker {

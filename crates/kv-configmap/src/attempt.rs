@@ -73,10 +73,11 @@ impl Committer {
             self.end_edit(|| Fate::Outdated { named: named() });
         }
         match write {
-            None if outcomes.is_empty() && !batch.is_empty() => self.wait_for_flush(batch, backoff),
-            // Verdicts, also on the lack of room, need a state as new as the calls.
-            None if fresh => answer(batch, outcomes),
-            None => self.refresh(batch, backoff).await,
+            // Verdicts, also on the lack of room, need a state as new as the calls; and so does an
+            // edit that does not fit, which has to be ended before the next is planned.
+            None if !fresh => self.refresh(batch, backoff).await,
+            None if outcomes.is_empty() && !batch.is_empty() => self.wait_for_room(batch, backoff),
+            None => answer(batch, outcomes),
             Some(_) if base.is_immutable => answer_all(batch, &self.immutable()),
             Some(write) => {
                 let hooks = self.shared.hooks.clone();
@@ -226,8 +227,8 @@ impl Committer {
     }
 
     /// The head is full, but not the bucket.
-    fn wait_for_flush(&self, batch: &[Pending], backoff: &mut Backoff) -> Next {
-        let _ = self.maintainer.send(Wake::Flush);
+    fn wait_for_room(&self, batch: &[Pending], backoff: &mut Backoff) -> Next {
+        let _ = self.maintainer.send(Wake::Full);
         if let Some(error) = self.shared.maintenance_failure() {
             batch.iter().for_each(|pending| pending.note(&error));
         }
@@ -307,7 +308,7 @@ pub(crate) fn answer(batch: &mut Vec<Pending>, outcomes: Vec<Result<Commit>>) ->
     Next::Answered
 }
 
-fn answer_all(batch: &mut Vec<Pending>, error: &Error) -> Next {
+pub(crate) fn answer_all(batch: &mut Vec<Pending>, error: &Error) -> Next {
     let outcomes = vec![Err(error.clone()); batch.len()];
     answer(batch, outcomes)
 }

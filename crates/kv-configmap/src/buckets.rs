@@ -8,7 +8,7 @@ use kv_core::{Clock, OpenMode, Result, SystemClock};
 
 use crate::api::BucketApi;
 use crate::budget::{Rate, WriteBudget};
-use crate::engine::Layout;
+use crate::engine::{Layout, MOST_BUCKET_BYTES};
 use crate::handle::Handle;
 use crate::hooks::Hooks;
 use crate::name;
@@ -19,9 +19,6 @@ use crate::store::ConfigMapStore;
 
 /// How long a call waits for the API server before it gives up.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// The most that [`Buckets::with_bucket_bytes`] can set.
-const MOST_BUCKET_BYTES: u64 = 256 << 20;
-
 const LONGEST_DEADLINE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The buckets of one namespace, in ConfigMaps or in Secrets.

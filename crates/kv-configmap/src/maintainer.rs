@@ -33,6 +33,8 @@ const FLUSHES_BETWEEN_SWEEPS: u32 = 256;
 /// What there is to do.
 pub(crate) enum Wake {
     Flush,
+    /// Puts wait for room in the head.
+    Full,
     /// These segments are no longer named by the head.
     Obsolete(Vec<SegmentId>),
     /// There may be segments that no head has ever named.
@@ -69,6 +71,8 @@ pub(crate) struct Maintainer {
     obsolete: Vec<(Instant, SegmentId)>,
     flushes: u32,
     sweep_is_due: bool,
+    flush_is_due: bool,
+    room_is_wanted: bool,
 }
 
 impl Maintainer {
@@ -87,38 +91,50 @@ impl Maintainer {
             obsolete: Vec::new(),
             flushes: 0,
             sweep_is_due: true,
+            flush_is_due: false,
+            room_is_wanted: false,
         }
     }
 
     pub(crate) async fn run(mut self) {
-        while let Some(is_flush) = self.next().await {
-            if is_flush {
+        while self.wait().await {
+            if std::mem::take(&mut self.flush_is_due) {
                 self.flush_and_merge().await;
             }
             self.remove_obsolete().await;
         }
     }
 
-    /// Waits for something to do. `true`: a flush is among it; `None`: all handles are gone.
-    async fn next(&mut self) -> Option<bool> {
-        let first = match self.obsolete.first() {
-            None => self.wakes.recv().await?,
-            Some((due, _)) => tokio::select! {
-                biased;
-                wake = self.wakes.recv() => wake?,
-                () = sleep_until(*due) => return Some(false),
-            },
-        };
-        let mut is_flush = self.take(first);
-        while let Ok(wake) = self.wakes.try_recv() {
-            is_flush |= self.take(wake);
+    /// Waits for something to do. `false`: all handles are gone.
+    async fn wait(&mut self) -> bool {
+        if !self.flush_is_due {
+            let first = match self.obsolete.first() {
+                None => self.wakes.recv().await,
+                Some((due, _)) => tokio::select! {
+                    biased;
+                    wake = self.wakes.recv() => wake,
+                    () = sleep_until(*due) => return true,
+                },
+            };
+            match first {
+                Some(wake) => self.take(wake),
+                None => return false,
+            }
         }
-        Some(is_flush)
+        self.take_all();
+        true
     }
 
-    fn take(&mut self, wake: Wake) -> bool {
+    fn take_all(&mut self) {
+        while let Ok(wake) = self.wakes.try_recv() {
+            self.take(wake);
+        }
+    }
+
+    fn take(&mut self, wake: Wake) {
         match wake {
-            Wake::Flush => return true,
+            Wake::Flush => self.flush_is_due = true,
+            Wake::Full => (self.flush_is_due, self.room_is_wanted) = (true, true),
             Wake::Sweep => self.sweep_is_due = true,
             Wake::Obsolete(segments) => {
                 let due = Instant::now() + OBSOLETE_STAYS;
@@ -126,10 +142,15 @@ impl Maintainer {
                     .extend(segments.into_iter().map(|id| (due, id)));
             }
         }
-        false
     }
 
     async fn flush_and_merge(&mut self) {
+        let known = self.shared.known();
+        let is_crowded = known.present().is_some_and(|now| now.head.is_crowded());
+        // A flush adds runs, for which there has to be room.
+        if std::mem::take(&mut self.room_is_wanted) || is_crowded {
+            while self.repeat(Step::MERGE, merge).await {}
+        }
         let flushed = self.repeat(Step::FLUSH, |head, layout, nonce, _| {
             let is_due = head.is_flush_due(layout);
             is_due.then(|| flush(head, layout, nonce)).flatten()
@@ -267,9 +288,8 @@ impl Maintainer {
         let Ok(listed) = self.shared.api.segments(&id.to_string()).await else {
             return;
         };
-        let waiting: BTreeSet<_> = self.obsolete.iter().map(|(_, id)| *id).collect();
         self.shared.hooks.reach(CrashPoint::SweepListed).await;
-        let unnamed = self.unnamed(&listed, &present.head, &waiting);
+        let unnamed = self.unnamed(&listed, &present.head);
         if unnamed.is_empty() {
             return;
         }
@@ -283,7 +303,7 @@ impl Maintainer {
             return;
         };
         self.shared.hooks.reach(CrashPoint::SweepEpochRaised).await;
-        for segment in self.unnamed(&listed, &present.head, &waiting) {
+        for segment in self.unnamed(&listed, &present.head) {
             // What fails is left to the next sweep.
             let _ = self.shared.api.delete_segment(&segment).await;
             self.shared.hooks.reach(CrashPoint::OrphanRemoved).await;
@@ -291,13 +311,11 @@ impl Maintainer {
     }
 
     /// The segments of a list that neither the head names nor a reader may still be reading.
-    fn unnamed(
-        &self,
-        listed: &[Metadata],
-        head: &Head,
-        waiting: &BTreeSet<SegmentId>,
-    ) -> Vec<Metadata> {
-        let kept = head.segments().into_iter().chain(waiting.iter().copied());
+    fn unnamed(&mut self, listed: &[Metadata], head: &Head) -> Vec<Metadata> {
+        // What this head no longer names was told before it was known.
+        self.take_all();
+        let waiting = self.obsolete.iter().map(|(_, id)| *id);
+        let kept = head.segments().into_iter().chain(waiting);
         let kept: BTreeSet<String> = kept.map(|id| self.shared.api.segment_name(id)).collect();
         let unnamed = listed
             .iter()
@@ -308,7 +326,7 @@ impl Maintainer {
     async fn remove_obsolete(&mut self) {
         let now = Instant::now();
         let due = self.obsolete.partition_point(|(due, _)| *due <= now);
-        let due: BTreeSet<_> = self.obsolete.drain(..due).map(|(_, id)| id).collect();
+        let mut due: BTreeSet<_> = self.obsolete.drain(..due).map(|(_, id)| id).collect();
         let known = self.shared.known();
         let Some(present) = known.present().filter(|_| !due.is_empty()) else {
             return;
@@ -317,6 +335,9 @@ impl Maintainer {
             .hooks
             .reach(CrashPoint::BeforeObsoleteRemoved)
             .await;
+        // A head that was restored from a backup may name them again.
+        let named = present.head.segments();
+        due.retain(|id| !named.contains(id));
         // What fails is left to a sweep.
         self.sweep_is_due |= self.remove(present.head.id(), &due).await.is_err();
     }

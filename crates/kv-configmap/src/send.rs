@@ -8,7 +8,7 @@ use kv_core::backend::Backoff;
 use kv_core::{Commit, Error, Result, Revision};
 use tracing::debug;
 
-use crate::attempt::{Next, answer, claim, give_up, keep_waiting, requeue};
+use crate::attempt::{Next, answer, answer_all, claim, give_up, keep_waiting, requeue};
 use crate::committer::{Committer, Fate, Pending};
 use crate::engine::{Head, Resolution, Write};
 use crate::failure::FailureKind;
@@ -210,8 +210,12 @@ impl Committer {
         if let Resolved::Ended(Resolution::Applied) = resolved {
             return self.resolved(batch, attempt, Resolution::Applied);
         }
-        let error = self.doubt(&attempt, error);
         let end = attempt.unresolved();
+        if attempt.outcomes.is_empty() {
+            // An edit alone: what waits for the room that it makes would be refused, too.
+            return (answer_all(batch, &error), end);
+        }
+        let error = self.doubt(&attempt, error);
         let outcomes = vec![Err(error); attempt.outcomes.len()];
         (answer(batch, outcomes), end)
     }

@@ -99,7 +99,7 @@ fn server_with_head(head: &[u8]) -> FakeApiServer {
     server
 }
 
-fn with_segment(frame: &[u8]) -> FakeApiServer {
+fn with_segment(frame: &[u8], raw_bytes: usize) -> FakeApiServer {
     let nonce = [vec![2 << 3 | 1], vec![0; 8]].concat();
     let segment = seal(b"kvsg", &[bytes(1, &ID), nonce, bytes(4, frame)]);
     let id = XxHash3_64::oneshot(&segment);
@@ -107,7 +107,7 @@ fn with_segment(frame: &[u8]) -> FakeApiServer {
     varint(segment.len() as u64, &mut size);
     let run = [
         number(1, 5),
-        number(3, 8 * MIB as u64),
+        number(3, raw_bytes as u64),
         bytes(4, &id.to_le_bytes()),
         bytes(5, &size),
     ];
@@ -141,7 +141,7 @@ async fn a_gibibyte_in_a_few_kibibytes_is_refused_before_it_is_decompressed() {
     let servers = [
         ("base", head(3)),
         ("tail", head(5)),
-        ("segment", with_segment(&bomb)),
+        ("segment", with_segment(&bomb, 8 * MIB)),
     ];
     for (part, server) in servers {
         let buckets = Buckets::config_maps(server.client(), NAMESPACE);
@@ -162,6 +162,69 @@ async fn a_gibibyte_in_a_few_kibibytes_is_refused_before_it_is_decompressed() {
         assert!(!report.unwrap().is_sound(), "{part}");
         assert!(
             open_peak.max(check_peak) < 2 * MIB,
+            "{part}: {open_peak}, {check_peak}"
+        );
+    }
+}
+
+/// As many times `element` as fit into four mebibytes, as a frame.
+fn repeated(element: &[u8]) -> Vec<u8> {
+    let raw = element.repeat(4 * MIB / element.len());
+    zstd::bulk::compress(&raw, 19).unwrap()
+}
+
+/// A list of one message: the field that is `content`, again and again.
+fn one_commit(field: u8, content: &[u8]) -> Vec<u8> {
+    let fields = bytes(field, content).repeat(4 * MIB / (content.len() + 2));
+    let raw = bytes(1, &[number(1, 5), fields].concat());
+    zstd::bulk::compress(&raw, 19).unwrap()
+}
+
+/// A commit with a run that names no segment and has millions of sizes.
+fn sizes_of_segments() -> Vec<u8> {
+    let run = bytes(3, &bytes(5, &vec![1; 4 * MIB]));
+    let raw = bytes(1, &[number(1, 5), run].concat());
+    zstd::bulk::compress(&raw, 19).unwrap()
+}
+
+#[tokio::test]
+#[expect(
+    clippy::await_holding_lock,
+    reason = "each test has a runtime of its own"
+)]
+async fn messages_of_two_bytes_do_not_become_structs_of_a_hundred() {
+    let _alone = alone();
+    let head = |field, block: &[u8]| {
+        let fields = [bytes(1, &ID), number(2, 5), bytes(field, block)];
+        server_with_head(&seal(b"kvhd", &fields))
+    };
+    // An element without content, and one that would be fine if it came once.
+    let (nothing, entry) = (bytes(1, &[]), bytes(1, &bytes(1, b"k")));
+    let (no_key, change) = (&[][..], bytes(1, b"k"));
+    let servers = [
+        ("entries of nothing", head(3, &repeated(&nothing))),
+        ("one entry", head(3, &repeated(&entry))),
+        ("commits of nothing", head(5, &repeated(&nothing))),
+        ("changes of nothing", head(5, &one_commit(2, no_key))),
+        ("one change", head(5, &one_commit(2, &change))),
+        ("sizes of segments", head(5, &sizes_of_segments())),
+        (
+            "a segment of nothing",
+            with_segment(&repeated(&nothing), 4 * MIB),
+        ),
+    ];
+    for (part, server) in servers {
+        let buckets = Buckets::config_maps(server.client(), NAMESPACE);
+        let (opened, open_peak) = peak(buckets.open(BUCKET, OpenMode::Open)).await;
+        let (report, check_peak) = peak(buckets.check(BUCKET)).await;
+        eprintln!("{part}: {open_peak} bytes allocated to open, {check_peak} to check");
+        let error = opened.unwrap_err();
+        assert!(matches!(error, Error::Corrupt { .. }), "{part}: {error:?}");
+        assert!(!report.unwrap().is_sound(), "{part}");
+        // What is decompressed, and once more in one piece.
+        let most = 2 * 4 * MIB + MIB;
+        assert!(
+            open_peak.max(check_peak) < most,
             "{part}: {open_peak}, {check_peak}"
         );
     }

@@ -52,6 +52,7 @@ macro_rules! __cases {
                 at_least_sees_the_revision,
                 at_least_an_old_revision_is_reached,
                 at_least_a_revision_that_never_comes_is_unavailable,
+                at_least_a_revision_from_before_a_teardown_finds_what_is_there,
                 a_cached_read_sees_the_writes_of_its_handle,
                 a_cached_read_never_goes_back,
                 a_cached_read_shows_only_what_was_committed,

@@ -61,7 +61,7 @@ fn reads(criterion: &mut Criterion) {
         bencher.iter(|| black_box(snapshot.page(&options, UNIX_EPOCH)));
     });
     group.bench_function("clone", |bencher| {
-        bencher.iter(|| black_box(snapshot.clone()))
+        bencher.iter(|| black_box(snapshot.clone()));
     });
     group.finish();
 }
@@ -84,7 +84,7 @@ fn writes(criterion: &mut Criterion) {
         );
     }
     group.bench_function("a copy of a BTreeMap", |bencher| {
-        bencher.iter(|| black_box(map.clone()))
+        bencher.iter(|| black_box(map.clone()));
     });
     group.bench_function("loading all", |bencher| {
         let load = |entries: Vec<Entry>| Snapshot::new(Revision::new(1), entries);

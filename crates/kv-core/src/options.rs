@@ -6,8 +6,9 @@ pub enum Consistency {
     /// The read sees every commit that was acknowledged, to anybody, before the read began.
     #[default]
     Linearizable,
-    /// The read sees at least the commit of this revision, of which the caller has heard. Where
-    /// the bucket was torn down since, it finds it empty; a revision that was never given out is
+    /// The read sees at least the commit of this revision, of which the caller has heard. A handle
+    /// that has seen that commit can answer at once. Otherwise, where the bucket was torn down
+    /// since, the read finds it empty, or what is in the one that was made anew. While there is a bucket, a revision that was never given out is
     /// [`Error::Unavailable`](crate::Error::Unavailable).
     AtLeast(Revision),
     /// The read answers at once from what the handle knows. It may be behind, but never goes

@@ -8,7 +8,8 @@ use kv_core::{Change, Entry, Revision};
 use prost::Message;
 
 use super::head::{Base, FORMAT, Head};
-use super::run::{self, RUNS, Run, SEGMENTS, SegmentRef};
+use super::manifest::{Named, RAW_BYTES, RUNS, SEGMENTS};
+use super::run::{self, Run, SegmentRef};
 use super::segment::SegmentId;
 use super::state::{Item, State};
 use super::tail::{Decoded, Tail};
@@ -245,10 +246,19 @@ impl Encoded {
 fn check(head: &Head, revision: Revision) -> Result<(), DecodeError> {
     let references = head.all_runs().flat_map(|run| &run.segments);
     let segments: Vec<_> = references.map(|segment| segment.id).collect();
-    if head.runs.len() > RUNS || segments.len() > SEGMENTS {
-        let (runs, segments) = (head.runs.len(), segments.len());
+    let Named {
+        runs,
+        segments: count,
+        raw_bytes,
+    } = head.named();
+    if runs > RUNS || count > SEGMENTS {
         return Err(content(format!(
-            "it names {runs} runs and {segments} segments, too many"
+            "it names {runs} runs and {count} segments, too many"
+        )));
+    }
+    if raw_bytes > RAW_BYTES {
+        return Err(content(format!(
+            "its runs have {raw_bytes} bytes, the limit is {RAW_BYTES}"
         )));
     }
     let distinct: BTreeSet<_> = segments.iter().collect();

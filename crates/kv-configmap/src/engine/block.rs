@@ -1,5 +1,4 @@
 use bytes::Bytes;
-use prost::Message;
 use zstd::zstd_safe;
 
 use super::DecodeError;
@@ -41,13 +40,12 @@ pub(super) fn compress(raw: &[u8], effort: Effort) -> Option<Bytes> {
     block.ok().map(Bytes::from)
 }
 
-/// Decompresses a block and decodes the message in it.
-pub(super) fn decode<M: Message + Default>(block: &Bytes) -> Result<M, DecodeError> {
-    if block.is_empty() {
-        return Ok(M::default());
+/// Decompresses a block of a head; nothing is nothing.
+pub(super) fn open(block: &[u8]) -> Result<Bytes, DecodeError> {
+    match block {
+        [] => Ok(Bytes::new()),
+        _ => decompress(block, BLOCK_RAW_BYTES),
     }
-    let raw = decompress(block, BLOCK_RAW_BYTES)?;
-    M::decode(raw).map_err(|error| DecodeError::Content(error.to_string()))
 }
 
 /// The size of a block before compression, as the block tells it.

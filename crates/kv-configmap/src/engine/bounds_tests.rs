@@ -10,11 +10,12 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::block::{self, BLOCK_RAW_BYTES, Effort};
-use super::run::{RUNS, Run, SEGMENTS};
+use super::manifest::{RAW_BYTES, RUNS, SEGMENTS};
+use super::run::Run;
 use super::segment::{self, SEGMENT_RAW_BYTES};
 use super::{
     BatchId, BucketId, DecodeError, Encoded, FORMAT, Head, Layout, NewSegment, Proposal, Request,
-    SegmentId, SegmentRef, Segments, envelope, propose, proto,
+    Round, SegmentId, SegmentRef, Segments, envelope, merge, propose, proto,
 };
 
 const BUCKET: BucketId = BucketId([9; 16]);
@@ -112,6 +113,28 @@ fn a_head_names_as_many_runs_and_segments_as_it_may_and_not_one_more() {
     }
 }
 
+/// The segments are small; what they stand for is not.
+#[test]
+fn the_runs_of_a_head_have_as_much_before_compression_as_they_may_and_not_one_byte_more() {
+    let read = |raw_bytes: [u64; 2]| {
+        let payload = envelope::open(envelope::HEAD, &head_naming(2, SEGMENTS / 2), FORMAT);
+        let mut message = proto::Head::decode(payload.unwrap()).unwrap();
+        for (run, raw_bytes) in message.runs.iter_mut().zip(raw_bytes) {
+            run.raw_bytes = raw_bytes;
+        }
+        let sealed = envelope::seal(envelope::HEAD, FORMAT, &message.encode_to_vec());
+        Encoded::read(&sealed).map(drop)
+    };
+    for last in [RAW_BYTES / 2 - 1, RAW_BYTES / 2] {
+        assert_eq!(read([RAW_BYTES / 2, last]), Ok(()));
+    }
+    let told = "its runs have 4294967297 bytes, the limit is 4294967296".to_owned();
+    assert_eq!(
+        read([RAW_BYTES / 2, RAW_BYTES / 2 + 1]),
+        Err(DecodeError::Content(told))
+    );
+}
+
 /// A head of as many runs, each of as many segments, as a writer has it.
 fn head_with(runs: usize, segments_each: usize) -> Head {
     let mut head = Head::new(BUCKET);
@@ -148,6 +171,32 @@ fn a_writer_stays_within_the_segments_that_a_reader_takes() {
     let small = proposal(&write.head, &layout, put("small", "1"));
     assert!(small.write.is_some(), "what needs no segment still fits");
     refused(&head_with(1, SEGMENTS), &layout, large());
+}
+
+/// None of them is small, and nothing has been overwritten.
+#[test]
+fn what_would_be_too_many_runs_is_merged_before() {
+    let layout = Layout {
+        bucket_bytes: 1 << 40,
+        ..Layout::SEGMENTED
+    };
+    let mut head = head_with(RUNS, 4);
+    for run in &mut head.runs {
+        run.segments.iter_mut().for_each(|one| one.bytes = 100_000);
+    }
+    let large = put("large", noise(1, layout.inline_commit_bytes + 1));
+    let Proposal { outcomes, write } = proposal(&head, &layout, large);
+    assert!(outcomes.is_empty() && write.is_none(), "it waits");
+    let mut round = Round::default();
+    while let Some(job) = merge(&head, &layout, 1, &mut round) {
+        let before = head.runs.len();
+        assert!(head.apply(&job.edit, false));
+        assert!(head.runs.len() < before);
+    }
+    assert_eq!(head.runs.len(), RUNS / 8 * 7);
+    assert!(head.segments().len() <= SEGMENTS / 8 * 7);
+    let large = put("large", noise(1, layout.inline_commit_bytes + 1));
+    assert!(proposal(&head, &layout, large).write.is_some());
 }
 
 #[test]

@@ -10,7 +10,8 @@ use super::DecodeError;
 use super::block::{self, Effort};
 use super::head::{Base, CAPACITY, Excess, Head, RECENT, Room, SHRINKING_BYTES};
 use super::layout::Layout;
-use super::run::{self, RUNS, SEGMENTS};
+use super::manifest::RUNS;
+use super::run;
 use super::state::{Item, Range};
 
 /// The size before compression up to which the tail may grow, because every commit compresses it
@@ -45,12 +46,11 @@ impl Head {
         if self.head_bytes() > self.head_capacity(room) {
             return Err(Excess::Head);
         }
-        let segments: usize = self.all_runs().map(|run| run.segments.len()).sum();
-        if self.runs.len() > RUNS || segments > SEGMENTS {
-            return Err(Excess::Bucket);
-        }
         if room == Room::ForGrowth && self.live_bytes() > layout.bucket_bytes {
             return Err(Excess::Bucket);
+        }
+        if self.named().is_too_much() {
+            return Err(Excess::Manifest);
         }
         Ok(self.seal(tail))
     }
@@ -88,7 +88,8 @@ impl Head {
 
     /// Moves runs of commits that are next in turn from the tail to the manifest.
     fn absorb_runs(&mut self, before: Revision) {
-        while self.base.stored.is_empty()
+        while self.runs.len() < RUNS
+            && self.base.stored.is_empty()
             && let Some(next) = self.tail.after(self.base.revision).first()
             && next.revision <= before
             && let Some(run) = next.run.clone()

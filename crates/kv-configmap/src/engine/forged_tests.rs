@@ -93,7 +93,8 @@ fn change<T>(all: &mut [T], index: usize, change: impl FnOnce(&mut T)) {
 }
 
 fn change_tail(head: &mut proto::Head, change: impl FnOnce(&mut Vec<proto::Commit>)) {
-    if let Ok(mut tail) = block::decode::<proto::Commits>(&head.tail) {
+    let tail = block::open(&head.tail).ok().map(proto::Commits::decode);
+    if let Some(Ok(mut tail)) = tail {
         change(&mut tail.commits);
         head.tail = block::compress(&tail.encode_to_vec(), block::Effort::Fast).unwrap();
     }

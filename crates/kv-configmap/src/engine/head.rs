@@ -118,6 +118,8 @@ pub(super) enum Room {
 pub(super) enum Excess {
     /// It does not fit into its object.
     Head,
+    /// It names more runs or segments than a reader takes.
+    Manifest,
     /// The bucket holds more than it may.
     Bucket,
 }
@@ -281,13 +283,7 @@ impl Head {
 
 impl Base {
     pub(super) fn items(&self) -> Result<Vec<Item>, DecodeError> {
-        if self.stored.is_empty() {
-            return Ok(Vec::new());
-        }
-        run::decode(
-            block::decompress(&self.stored, block::BLOCK_RAW_BYTES)?,
-            None,
-        )
+        run::entries(block::open(&self.stored)?, Revision::ZERO).collect()
     }
 }
 

@@ -29,6 +29,9 @@ pub(crate) struct Layout {
 /// How much a bucket may hold unless it is set.
 pub(crate) const BUCKET_BYTES: u64 = 64 * 1024 * 1024;
 
+/// The most that can be set.
+pub(crate) const MOST_BUCKET_BYTES: u64 = 256 * 1024 * 1024;
+
 impl Layout {
     /// A head with segments.
     pub(crate) const SEGMENTED: Self = Self {

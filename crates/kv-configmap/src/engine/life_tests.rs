@@ -322,6 +322,20 @@ fn a_bucket_of_sixteen_mebibytes_has_few_segments_and_a_small_head() {
     bucket.round_trip_counts();
 }
 
+/// Where no neighbours are of one size, the manifest fills with runs that are never merged.
+#[test]
+fn large_commits_and_small_ones_in_turn_do_not_fill_the_manifest() {
+    let mut bucket = Bucket::new(Layout::TINY);
+    let mut random = StdRng::seed_from_u64(8);
+    for number in 0..1_100 {
+        assert!(bucket.put(&format!("small {number}"), noise(&mut random, 20)));
+        assert!(bucket.put(&format!("large {number}"), noise(&mut random, 1_100)));
+        bucket.maintain();
+        assert!(!bucket.head.is_flush_due(&bucket.layout), "{number}");
+    }
+    bucket.check(None);
+}
+
 impl Bucket {
     fn round_trip_counts(&self) {
         let (head, _) = self.read(None).unwrap();

@@ -26,17 +26,21 @@ pub(crate) struct Job {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Round(Option<Revision>);
 
+/// How many large commits one flush moves: a flush has to fit into a manifest that is crowded.
+const PIECES_AT_ONCE: usize = 64;
+
 /// Moves what the base and the tail hold to runs. `None`: there is nothing to move.
 pub(crate) fn flush(head: &Head, layout: &Layout, nonce: u64) -> Option<Job> {
-    let range = Range {
-        after: head.flushed(),
-        through: head.revision(),
-    };
-    if range.through <= range.after {
+    let after = head.flushed();
+    if head.revision() <= after {
         return None;
     }
     let (mut by, mut segments) = (Vec::new(), Vec::new());
-    for (piece, large_commit) in pieces(head, range) {
+    let mut through = after;
+    for (piece, large_commit) in pieces(head, after) {
+        through = large_commit
+            .as_ref()
+            .map_or(piece.through, |run| run.revision);
         let items = head.unflushed(piece).ok()?;
         let nonce = nonce.wrapping_add(by.len() as u64);
         if let Some((run, new)) = write(head, layout, nonce, piece, &items) {
@@ -45,14 +49,19 @@ pub(crate) fn flush(head: &Head, layout: &Layout, nonce: u64) -> Option<Job> {
         }
         by.extend(large_commit);
     }
+    let range = Range { after, through };
     Some(replace(head, range, Vec::new(), by, segments))
 }
 
-/// The parts of `range` between commits that have runs already, each with the run after it.
-fn pieces(head: &Head, range: Range) -> Vec<(Range, Option<Run>)> {
+/// The commits after `after` in parts between those that have runs already, each with the run
+/// after it.
+fn pieces(head: &Head, mut after: Revision) -> Vec<(Range, Option<Run>)> {
     let mut pieces = Vec::new();
-    let (mut after, mut through) = (range.after, head.base.revision);
+    let mut through = head.base.revision;
     for commit in head.tail.after(head.base.revision) {
+        if pieces.len() == PIECES_AT_ONCE {
+            return pieces;
+        }
         if commit.run.is_some() {
             pieces.push((Range { after, through }, commit.run.clone()));
             after = commit.revision;
@@ -63,9 +72,18 @@ fn pieces(head: &Head, range: Range) -> Vec<(Range, Option<Run>)> {
     pieces
 }
 
-/// The next step of a compaction, or a merge of runs of about one size. `None`: none is due.
+/// Whether flushes and merges make room in the manifest.
+pub(super) fn can_shrink_manifest(head: &Head, layout: &Layout) -> bool {
+    let is_merge_due = || step(head, layout, &mut Round::default()).or(head.crowd(layout));
+    head.is_flush_due(layout) || is_merge_due().is_some()
+}
+
+/// The next step of a compaction, or a merge of runs of about one size, or of any where there are
+/// too many. `None`: none is due.
 pub(crate) fn merge(head: &Head, layout: &Layout, nonce: u64, round: &mut Round) -> Option<Job> {
-    let runs = step(head, layout, round).or_else(|| tier(&head.runs, layout))?;
+    let runs = step(head, layout, round)
+        .or_else(|| tier(&head.runs, layout))
+        .or_else(|| head.crowd(layout))?;
     let merged = &head.runs[runs.clone()];
     let before = runs
         .start
@@ -113,25 +131,28 @@ fn step(head: &Head, layout: &Layout, round: &mut Round) -> Option<std::ops::Ran
     Some(first..first + count.max(1))
 }
 
-/// The newest runs, where enough of them are of one size or smaller. Large ones stay as they are,
-/// so that what is written once more for an entry does not grow with the bucket.
+/// The newest runs, where enough of them are of one size; smaller ones among them come along. Fewer
+/// than enough would write the large ones anew for a few small ones, again and again. Those that
+/// are larger than all tiers stay as they are, so that what is written once more for an entry does
+/// not grow with the bucket.
 fn tier(runs: &[Run], layout: &Layout) -> Option<std::ops::Range<usize>> {
     let largest = layout.segment_bytes as u64 / 2;
-    let mut limit = (layout.tail_bytes * layout.fanout / 2) as u64;
+    let mut tier = 0..(layout.tail_bytes * layout.fanout / 2) as u64;
     loop {
-        let limit_here = limit.min(largest);
-        let small = runs
-            .iter()
-            .rev()
-            .take_while(|run| run.stored_bytes() < limit_here);
-        let count = small.count();
-        if count >= layout.fanout {
+        let sizes = runs.iter().rev().map(Run::stored_bytes);
+        let sizes = sizes.take_while(|bytes| *bytes < tier.end.min(largest));
+        let (mut count, mut of_tier) = (0, 0);
+        for bytes in sizes {
+            count += 1;
+            of_tier += usize::from(tier.contains(&bytes));
+        }
+        if of_tier >= layout.fanout {
             return Some(runs.len() - count..runs.len());
         }
-        if limit >= largest {
+        if tier.end >= largest {
             return None;
         }
-        limit *= layout.fanout as u64;
+        tier = tier.end..tier.end * layout.fanout as u64;
     }
 }
 
@@ -172,5 +193,51 @@ fn replace(
         edit: Edit::Replace(replacement),
         segments,
         obsolete,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SegmentRef;
+    use super::*;
+
+    fn run(bytes: u32) -> Run {
+        let segment = SegmentRef {
+            id: SegmentId(0),
+            bytes,
+        };
+        Run {
+            revision: Revision::ZERO,
+            written_at: Revision::ZERO,
+            raw_bytes: u64::from(bytes),
+            segments: vec![segment],
+        }
+    }
+
+    /// What merges write for each byte that is flushed, and the most runs there are meanwhile.
+    fn cost(flush_bytes: u32) -> (f64, usize) {
+        let (mut runs, mut flushed, mut written, mut most) = (Vec::new(), 0, 0, 0);
+        while flushed < 16 << 20 {
+            runs.push(run(flush_bytes));
+            flushed += flush_bytes;
+            while let Some(merged) = tier(&runs, &Layout::SEGMENTED) {
+                let bytes = runs.drain(merged).map(|run| run.segments[0].bytes).sum();
+                written += bytes;
+                runs.push(run(bytes));
+            }
+            most = most.max(runs.len());
+        }
+        (f64::from(written) / f64::from(flushed), most)
+    }
+
+    /// Merging whatever is small enough, as soon as it is enough, writes a run of 64 KiB anew for
+    /// every seven flushes after it: three times what is flushed.
+    #[test]
+    fn an_entry_is_merged_twice() {
+        for kib in [4, 6, 8, 9, 12, 24] {
+            let (written, runs) = cost(kib * 1_024);
+            assert!(written <= 2.0, "{kib} KiB: {written}");
+            assert!(runs < 80, "{kib} KiB: {runs} runs");
+        }
     }
 }

@@ -10,6 +10,7 @@ use super::assemble::Step;
 use super::edit::Edit;
 use super::head::{CAPACITY, Excess, Head, Room};
 use super::layout::Layout;
+use super::maintain::can_shrink_manifest;
 use super::run;
 use super::segment::NewSegment;
 use super::state::Item;
@@ -37,10 +38,19 @@ pub(crate) struct Request<'a> {
 pub(crate) struct Proposal {
     /// What to answer to each transaction once the proposal is in place: there is one outcome for
     /// each of the first transactions. The others did not fit and have to wait; all of them, where
-    /// there is no outcome: until the tail has been flushed.
+    /// there is no outcome: until a flush or a merge has made room, which may be all that is written.
     pub(crate) outcomes: Vec<Result<Commit>>,
     /// What to write; `None`: the outcomes are verdicts that change nothing.
     pub(crate) write: Option<Write>,
+}
+
+impl Proposal {
+    fn wait() -> Self {
+        Self {
+            outcomes: Vec::new(),
+            write: None,
+        }
+    }
 }
 
 /// A head to put in the place of the one that was read.
@@ -70,27 +80,26 @@ pub(crate) fn propose(
             Ok(proposal) => return Ok(proposal),
             // Fewer may fit; the others are decided about afterwards, one by one in the end.
             Err(_) if count > 1 => count /= 2,
-            Err((Excess::Head, _)) if can_flush(base, request.layout) => {
-                return Ok(Proposal {
-                    outcomes: Vec::new(),
-                    write: None,
-                });
-            }
             // An edit alone has to wait until there is room.
-            Err(_) if count == 0 => {
-                return Ok(Proposal {
-                    outcomes: Vec::new(),
-                    write: None,
-                });
+            Err(_) if count == 0 => return Ok(Proposal::wait()),
+            Err((excess, head)) if !can_make_room(excess, base, request.layout) => {
+                return Ok(refuse(excess, &head, base, request));
             }
-            Err((excess, head)) => return Ok(refuse(excess, &head, base, request)),
+            // One that makes too little room for this transaction makes room for the next edit.
+            Err(_) if request.edit.is_some() => count = 0,
+            Err(_) => return Ok(Proposal::wait()),
         }
     }
 }
 
-/// Whether a flush makes room in the head.
-fn can_flush(base: &Head, layout: &Layout) -> bool {
-    layout.has_segments && base.head_bytes() > layout.tail_bytes + layout.base_bytes
+/// Whether flushes and merges make room for what is too much for a head on `base`.
+fn can_make_room(excess: Excess, base: &Head, layout: &Layout) -> bool {
+    layout.has_segments
+        && match excess {
+            Excess::Head => base.head_bytes() > layout.tail_bytes + layout.base_bytes,
+            Excess::Manifest => can_shrink_manifest(base, layout),
+            Excess::Bucket => false,
+        }
 }
 
 /// The state after a group of transactions, not yet encoded.
@@ -232,6 +241,8 @@ fn refuse(excess: Excess, head: &Head, base: &Head, request: &Request<'_>) -> Pr
     } else {
         let limit = match excess {
             Excess::Head => layout.bucket_bytes.min(CAPACITY as u64),
+            // Not a byte more, though what the bucket may hold has not been reached.
+            Excess::Manifest => base.live_bytes(),
             Excess::Bucket => layout.bucket_bytes,
         };
         (base.live_bytes(), head.live_bytes(), limit)

@@ -1,17 +1,16 @@
 use bytes::{Bytes, BytesMut};
-use kv_core::Revision;
+use kv_core::{Key, Revision};
 use prost::Message;
 
+use super::fields::elements;
 use super::head::{from_proto, to_proto};
+use super::manifest::SEGMENTS;
 use super::segment::{self, NewSegment, SEGMENT_RAW_BYTES, SegmentId};
 use super::state::Item;
 use super::{BucketId, DecodeError, proto};
 
-/// The most runs that a manifest may name.
-pub(super) const RUNS: usize = 2_048;
-
-/// The most segments that a manifest may name.
-pub(super) const SEGMENTS: usize = 8_192;
+/// More than any run takes that names no more segments than it may.
+const ENCODED_BYTES: usize = 16 * SEGMENTS;
 
 /// What some successive commits have left, sorted by key, in one or more segments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +45,14 @@ impl Run {
             segments: self.segments.iter().map(|one| one.id.0).collect(),
             segment_bytes: self.segments.iter().map(|one| one.bytes).collect(),
         }
+    }
+
+    /// Reads the run of a commit.
+    pub(super) fn decode(encoded: Bytes) -> Result<proto::Run, DecodeError> {
+        if encoded.len() > ENCODED_BYTES {
+            return Err(content("a run names too many segments"));
+        }
+        proto::Run::decode(encoded).map_err(|error| content(&error.to_string()))
     }
 
     pub(super) fn from_proto(run: &proto::Run) -> Result<Self, DecodeError> {
@@ -160,7 +167,7 @@ pub(super) fn read(
         1 => parts.remove(0),
         _ => concat(&parts, bytes),
     };
-    decode(raw, Some(run.revision))
+    entries(raw, run.revision).collect()
 }
 
 fn concat(parts: &[Bytes], bytes: u64) -> Bytes {
@@ -169,25 +176,30 @@ fn concat(parts: &[Bytes], bytes: u64) -> Bytes {
     whole.freeze()
 }
 
-/// Decodes items, which have to be in order; `of` stands for a revision that is left out.
-pub(super) fn decode(raw: Bytes, of: Option<Revision>) -> Result<Vec<Item>, DecodeError> {
-    let message = proto::Entries::decode(raw);
-    let message = message.map_err(|error| DecodeError::Content(error.to_string()))?;
-    let items: Result<Vec<Item>, _> = message
-        .entries
-        .into_iter()
-        .map(|mut entry| {
-            if let (0, Some(revision)) = (entry.revision, of) {
-                entry.revision = revision.get();
-            }
-            from_proto(entry)
-        })
-        .collect();
-    let items = items?;
-    if !items.is_sorted_by(|one, other| one.key() < other.key()) {
-        return Err(DecodeError::Content(
-            "the entries are not in order".to_owned(),
-        ));
+/// Reads entries, one at a time so that a bad one is refused before there is memory for the
+/// others. They have to be in order; `of` stands for a revision that is left out.
+pub(super) fn entries(raw: Bytes, of: Revision) -> impl Iterator<Item = Result<Item, DecodeError>> {
+    let mut last = None::<Key>;
+    elements(raw).map(move |element| {
+        let item = read_entry(element?, of)?;
+        let key = item.key().clone();
+        if last.as_ref().is_some_and(|last| *last >= key) {
+            return Err(content("the entries are not in order"));
+        }
+        last = Some(key);
+        Ok(item)
+    })
+}
+
+fn read_entry(encoded: Bytes, of: Revision) -> Result<Item, DecodeError> {
+    let entry = proto::Entry::decode(encoded);
+    let mut entry = entry.map_err(|error| content(&error.to_string()))?;
+    if entry.revision == 0 {
+        entry.revision = of.get();
     }
-    Ok(items)
+    from_proto(entry)
+}
+
+fn content(reason: &str) -> DecodeError {
+    DecodeError::Content(reason.to_owned())
 }

@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use kv_core::Revision;
-use prost::Message;
 
 use super::assemble::{Encoded, Segments};
-use super::head::{Head, from_proto};
+use super::head::Head;
 use super::run::{self, Run, SegmentRef};
 use super::segment::{self, SegmentId};
 use super::state::{Item, Range, State};
-use super::{BucketId, DecodeError, proto};
+use super::{BucketId, DecodeError};
 
 /// What was found out about a bucket, segment by segment.
 #[derive(Debug, Default)]
@@ -203,27 +202,8 @@ pub(crate) fn newest_commit_in(
 fn leading_items(pieces: impl Iterator<Item = Bytes>, of: Revision) -> Vec<Item> {
     let mut raw = BytesMut::new();
     pieces.for_each(|piece| raw.extend_from_slice(&piece));
-    let mut rest = raw.freeze();
-    std::iter::from_fn(|| next_item(&mut rest, of)).collect()
-}
-
-/// The next element of a message Entries, if all of it is there.
-fn next_item(rest: &mut Bytes, of: Revision) -> Option<Item> {
-    /// Field 1, with its length before it.
-    const TAG: u8 = 0x0a;
-    if rest.first() != Some(&TAG) {
-        return None;
-    }
-    rest.advance(1);
-    let length = prost::decode_length_delimiter(&mut *rest).ok()?;
-    if length > rest.len() {
-        return None;
-    }
-    let mut entry = proto::Entry::decode(rest.split_to(length)).ok()?;
-    if entry.revision == 0 {
-        entry.revision = of.get();
-    }
-    from_proto(entry).ok()
+    let entries = run::entries(raw.freeze(), of);
+    entries.map_while(Result::ok).collect()
 }
 
 #[cfg(test)]

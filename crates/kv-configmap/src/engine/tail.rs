@@ -7,6 +7,8 @@ use prost::Message;
 
 use super::DecodeError;
 use super::block::{self, Effort};
+use super::fields::{Content, elements, fields};
+use super::manifest::SEGMENTS;
 use super::proto;
 use super::run::Run;
 use super::time::{from_millis, to_millis};
@@ -142,7 +144,7 @@ impl Tail {
         let mut keys = BTreeSet::new();
         for commit in self.after(revision) {
             let decoded = proto::Commits::decode(commit.encoded.clone());
-            let decoded = decoded.map_err(|error| DecodeError::Content(error.to_string()))?;
+            let decoded = decoded.map_err(|error| content(error.to_string()))?;
             for change in decoded.commits.iter().flat_map(|commit| &commit.changes) {
                 keys.insert(to_key(&change.key)?);
             }
@@ -150,28 +152,60 @@ impl Tail {
         Ok(keys)
     }
 
-    /// Decodes a tail, and what each commit did.
+    /// Decodes a tail, and what each commit did: one commit at a time, so that a bad one is refused
+    /// before there is memory for the others.
     pub(super) fn decode(stored: &Bytes) -> Result<(Self, Vec<Decoded>), DecodeError> {
         let (mut tail, mut decoded) = (Self::default(), Vec::<Decoded>::new());
-        let proto::Commits { commits } = block::decode(stored)?;
-        for commit in commits {
+        let mut segments = 0;
+        for encoded in elements(block::open(stored)?) {
+            let commit = read_commit(encoded?)?;
             let revision = Revision::new(commit.revision);
             let after = decoded.last().map_or(Revision::ZERO, |last| last.revision);
             if revision <= after {
-                let reason = format!("commit {revision} follows {after}");
-                return Err(DecodeError::Content(reason));
+                return Err(content(format!("commit {revision} follows {after}")));
             }
             let run = commit.run.as_ref().map(Run::from_proto).transpose()?;
             let is_its_own = |run: &Run| run.revision == revision && run.written_at == revision;
             if !run.as_ref().is_none_or(is_its_own) {
                 let reason = format!("commit {revision} refers to the run of another");
-                return Err(DecodeError::Content(reason));
+                return Err(content(reason));
+            }
+            segments += run.as_ref().map_or(0, |run| run.segments.len());
+            if segments > SEGMENTS {
+                return Err(content("its tail names too many segments".to_owned()));
             }
             decoded.push(to_decoded(&commit, run.clone())?);
             tail.push_encoded(commit, run);
         }
         Ok((tail, decoded))
     }
+}
+
+/// Reads a commit, one change at a time for the same reason.
+fn read_commit(encoded: Bytes) -> Result<proto::Commit, DecodeError> {
+    let mut commit = proto::Commit::default();
+    let mut touched = BTreeSet::new();
+    for field in fields(encoded) {
+        match field? {
+            (1, Content::Number(revision)) => commit.revision = revision,
+            (2, Content::Bytes(change)) => {
+                let change = proto::Change::decode(change);
+                let change = change.map_err(|error| content(error.to_string()))?;
+                // What was reclaimed may have been put again.
+                if !touched.insert((change.reclaimed, to_key(&change.key)?)) {
+                    return Err(content(format!("a commit changes {} twice", change.key)));
+                }
+                commit.changes.push(change);
+            }
+            (3, Content::Bytes(run)) => commit.run = Some(Run::decode(run)?),
+            _ => {}
+        }
+    }
+    Ok(commit)
+}
+
+fn content(reason: String) -> DecodeError {
+    DecodeError::Content(reason)
 }
 
 fn to_decoded(commit: &proto::Commit, run: Option<Run>) -> Result<Decoded, DecodeError> {
@@ -210,7 +244,7 @@ fn to_change(effect: &Effect) -> proto::Change {
 }
 
 fn to_key(text: &str) -> Result<Key, DecodeError> {
-    Key::new(text).map_err(|error| DecodeError::Content(error.to_string()))
+    Key::new(text).map_err(|error| content(error.to_string()))
 }
 
 fn to_effect(change: &proto::Change) -> Result<Effect, DecodeError> {

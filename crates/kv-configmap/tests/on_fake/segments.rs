@@ -11,7 +11,7 @@ use kv_fake_apiserver::{FakeApiServer, Fault, Kind, Verb};
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::{BUCKET, NAMESPACE, buckets, noise, open, open_single, verbs};
+use crate::{BUCKET, NAMESPACE, buckets, noise, object, open, open_single, verbs};
 
 async fn open_in(buckets: &Buckets) -> ConfigMapStore {
     let opened = buckets.open(BUCKET, OpenMode::OpenOrCreate).await;
@@ -282,6 +282,46 @@ async fn a_lost_segment_is_corrupt_and_a_merge_in_between_is_not() {
     assert!(reason.contains(name(&lost)), "{reason}");
     // A handle that knows the state goes on.
     store.put("more", "1").await.unwrap();
+}
+
+/// What is overwritten by large commits is named until it is compacted, and a head names so many
+/// segments at most.
+#[tokio::test(start_paused = true)]
+async fn a_put_waits_while_what_was_overwritten_still_fills_the_manifest() {
+    let server = FakeApiServer::new();
+    let store = open_tiny(&server).await;
+    for number in 0..5 {
+        store.put("k", noise(number, 5 << 20)).await.unwrap();
+    }
+    assert!(open(&server).await.get("k").await.unwrap().unwrap().value == noise(4, 5 << 20));
+}
+
+/// What was merged away is still there for a while, and a backup of the head may name it.
+#[tokio::test(start_paused = true)]
+async fn segments_that_a_restored_head_names_again_are_kept() {
+    let server = FakeApiServer::new();
+    let store = open_tiny(&server).await;
+    for number in 0..100 {
+        store
+            .put(format!("{number}"), noise(number, 60))
+            .await
+            .unwrap();
+    }
+    sleep(Duration::from_secs(60)).await;
+    let (backup, expected) = (object(&server), content(&store).await);
+    for number in 0..100 {
+        store
+            .put(format!("{number}"), noise(number + 100, 60))
+            .await
+            .unwrap();
+    }
+    let restore = |object: &mut Value| object["binaryData"] = backup["binaryData"].clone();
+    server
+        .edit(Kind::ConfigMap, NAMESPACE, BUCKET, restore)
+        .unwrap();
+    assert!(content(&store).await == expected);
+    sleep(Duration::from_secs(60)).await;
+    assert!(content(&open(&server).await).await == expected);
 }
 
 /// Large commits that follow each other make flushes come too late.

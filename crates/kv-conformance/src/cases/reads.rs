@@ -90,6 +90,32 @@ pub async fn at_least_a_revision_that_never_comes_is_unavailable(h: &dyn Place) 
     );
 }
 
+/// A read at least at a revision from before a teardown finds what is there now: first nothing,
+/// then what is in the bucket that was made anew. One that was not given out is still `Unavailable`.
+pub async fn at_least_a_revision_from_before_a_teardown_finds_what_is_there(h: &dyn Place) {
+    let (one, other) = (open(h).await, open(h).await);
+    put(&one, "k", "1").await;
+    let old = Consistency::AtLeast(put(&one, "k", "2").await);
+    one.teardown().await.unwrap();
+    for store in [&one, &other] {
+        assert_eq!(get(store, "k", old).await, None);
+        let options = ListOptions::default().with_consistency(old);
+        assert!(listing(store, options).await.entries.is_empty());
+    }
+    let anew = open(h).await;
+    assert_eq!(get(&anew, "k", old).await, None, "nor in a new bucket");
+    let new = put(&anew, "l", "3").await;
+    for store in [&one, &other, &anew] {
+        assert_eq!(get(store, "k", old).await, None);
+        let entry = get(store, "l", Consistency::AtLeast(new)).await;
+        assert_eq!(entry.unwrap().value, "3");
+        let consistency = Consistency::AtLeast(Revision::new(new.get() + (1 << 40)));
+        let result = store.get_opts(&key("l"), GetOptions { consistency }).await;
+        let is_unavailable = matches!(result, Err(Error::Unavailable { .. }));
+        assert!(is_unavailable, "got {result:?}");
+    }
+}
+
 /// A cached read never misses what its own handle has written.
 pub async fn a_cached_read_sees_the_writes_of_its_handle(h: &dyn Place) {
     let store = open(h).await;

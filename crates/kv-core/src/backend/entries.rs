@@ -346,7 +346,7 @@ mod tests {
                     earlier = Some((entries.clone(), model.clone()));
                 }
                 // First it grows, then it shrinks.
-                let is_removal = is_removal && step % 4 == 0 || is_removal && step > count / 2;
+                let is_removal = is_removal && (step % 4 == 0 || step > count / 2);
                 let key = format!("{number:03}");
                 if is_removal {
                     let removed = entries.remove(&key).map(|entry| entry.revision.get());
