@@ -75,7 +75,11 @@ fn roomy(env: &Environment) -> anyhow::Result<Buckets> {
 
 async fn grow(env: &Environment, entries: u64) -> anyhow::Result<Point> {
     let store = roomy(env)?.open(&bucket(entries), OpenMode::Create).await?;
-    for transaction in transactions(entries, |number| document(number).slice(..100)) {
+    let value = |number| {
+        let document = document(number);
+        document.slice(..document.len().min(100))
+    };
+    for transaction in transactions(entries, value) {
         store.commit(transaction).await?;
     }
     ensure_entries(&store, entries).await?;

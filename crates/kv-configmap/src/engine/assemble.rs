@@ -173,7 +173,7 @@ impl Encoded {
                 "the last commit is {is}, the head tells {told}"
             )));
         }
-        self.forget_tombstones(known);
+        self.forget_tombstones(known.filter(|_| plan.keeps_known));
         let history = match known {
             Some(_) if plan.load_after.is_some() => History::Lost,
             _ => History::Commits {
@@ -229,17 +229,23 @@ impl Encoded {
         Ok(steps)
     }
 
-    /// Forgets the tombstones that whoever compacted the bucket has left out.
+    /// Forgets the tombstones that no run needs any more, as whoever compacted the bucket has.
+    ///
+    /// What is forgotten here may still be in the base. The next flush will leave it out and not
+    /// know that it does, so that it has to be noted now: a state from before the removal cannot be
+    /// caught up with from such a flush.
     fn forget_tombstones(&mut self, known: Option<&Head>) {
         let known = known.map(|known| known.tombstones_dropped_through);
         let head = &mut self.head;
-        if known.is_none_or(|known| known < head.tombstones_dropped_through) {
+        let mut dropped = head.tombstones_dropped_through;
+        if known.is_none_or(|known| known < dropped) {
             let written: Vec<Revision> = head.all_runs().map(|run| run.written_at).collect();
             let base = head.base.revision;
-            head.state.forget_tombstones(|removed| {
+            dropped = dropped.max(head.state.forget_tombstones(|removed| {
                 removed > base || written.iter().any(|written_at| *written_at < removed)
-            });
+            }));
         }
+        head.tombstones_dropped_through = dropped.max(known.unwrap_or_default());
     }
 }
 

@@ -171,6 +171,8 @@ enum Step {
     Flush,
     Merge,
     Remember,
+    /// From now on another process writes: one that opens the bucket, or that knows it as it once was.
+    TakeOver(Option<usize>),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -183,6 +185,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Flush),
         3 => Just(Step::Merge),
         2 => Just(Step::Remember),
+        2 => proptest::option::of(0..8_usize).prop_map(Step::TakeOver),
     ]
 }
 
@@ -229,6 +232,11 @@ fn live(steps: &[Step]) -> (Bucket, Vec<Head>) {
             Step::Flush => drop(bucket.flush()),
             Step::Merge => drop(bucket.merge()),
             Step::Remember => remembered.push(bucket.head.clone()),
+            Step::TakeOver(known) => {
+                let known = known.and_then(|index| remembered.get(index % remembered.len().max(1)));
+                (bucket.head, _) = bucket.read(known).unwrap();
+                bucket.writer += 1;
+            }
         }
         bucket.check(None);
         if let Some(last) = remembered.last() {

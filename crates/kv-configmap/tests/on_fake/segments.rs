@@ -7,7 +7,7 @@ use futures::StreamExt;
 use kv_configmap::{Buckets, ConfigMapStore};
 use kv_core::prelude::*;
 use kv_core::{OpenMode, WatchEvent, WatchOptions};
-use kv_fake_apiserver::{FakeApiServer, Fault, Kind, Verb};
+use kv_fake_apiserver::{FakeApiServer, Fault, Kind, Rights, Verb};
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -349,4 +349,39 @@ async fn a_put_into_a_large_bucket_writes_little() {
     // As the server keeps it: a body is JSON, with the content in base64.
     let stored_bytes_a_put = bytes * 3 / 4 / 5_000;
     assert!(stored_bytes_a_put <= 9 * 1024, "{stored_bytes_a_put} bytes");
+}
+
+/// A bucket of some small segments.
+async fn filled_with_segments(server: &FakeApiServer) {
+    let store = open_tiny(server).await;
+    for number in 0..100 {
+        let value = noise(number, 50);
+        store.put(format!("key {number}"), value).await.unwrap();
+    }
+    // What was merged away is gone by then.
+    sleep(Duration::from_secs(60)).await;
+    assert!(segments(server).len() > 1, "{}", segments(server).len());
+    server.reset_requests();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_bucket_is_opened_with_two_requests_however_many_segments_it_has() {
+    let server = FakeApiServer::new();
+    filled_with_segments(&server).await;
+    let store = open_in(&buckets(&server)).await;
+    assert_eq!(verbs(&server), [Verb::Get, Verb::List]);
+    assert_eq!(content(&store).await.len(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_right_to_list_segments_are_read_one_by_one() {
+    let server = FakeApiServer::new();
+    filled_with_segments(&server).await;
+    let rights = Rights::new("anna").allow(&[Verb::Get], &["configmaps"]);
+    let client = server.client_with_rights(NAMESPACE, rights);
+    let buckets = Buckets::config_maps(client, NAMESPACE);
+    let store = buckets.open(BUCKET, OpenMode::Open).await.unwrap();
+    let gets = verbs(&server).into_iter().filter(|verb| *verb == Verb::Get);
+    assert_eq!(gets.count(), 1 + segments(&server).len());
+    assert_eq!(content(&store).await.len(), 100);
 }
