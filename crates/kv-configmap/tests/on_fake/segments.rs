@@ -356,7 +356,10 @@ async fn filled_with_segments(server: &FakeApiServer) {
     let store = open_tiny(server).await;
     for number in 0..100 {
         let value = noise(number, 50);
-        store.put(format!("key {number}"), value).await.unwrap();
+        store
+            .put(format!("key {number}"), value)
+            .await
+            .expect("a put");
     }
     // What was merged away is gone by then.
     sleep(Duration::from_secs(60)).await;
