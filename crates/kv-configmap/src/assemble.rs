@@ -128,10 +128,9 @@ impl Shared {
         let missing = unassembled
             .encoded
             .missing(known.as_ref().map(|known| &known.head));
-        let is_anew = missing.len() == unassembled.encoded.missing(None).len();
-        let listed = match is_anew {
-            true => self.list(unassembled.encoded.id(), &missing).await,
-            false => Segments::new(),
+        let listed = match &known {
+            None => self.list(unassembled.encoded.id(), &missing).await,
+            Some(_) => Segments::new(),
         };
         let segments = self.fetch(&missing, listed).await?;
         let bytes = bytes + missing.iter().map(|one| one.bytes as usize).sum::<usize>();
@@ -143,7 +142,7 @@ impl Shared {
         })
     }
 
-    /// Reads all segments of a bucket at once, as far as that is better than one after the other.
+    /// Reads the segments of a bucket of which nothing is known at once, where they are few enough.
     async fn list(&self, bucket: BucketId, segments: &[SegmentRef]) -> Segments {
         let bytes: u64 = segments.iter().map(|one| u64::from(one.bytes)).sum();
         if segments.len() < 2 || bytes > LISTED_BYTES {

@@ -38,7 +38,7 @@ impl KvStore for ConfigMapStore {
         let clock = &*self.handle.shared.clock;
         Ok(known
             .present()
-            .and_then(|present| present.head.snapshot().get_now(key, clock).cloned()))
+            .and_then(|present| present.head.snapshot().get(key, clock).cloned()))
     }
 
     async fn list_opts(&self, options: ListOptions) -> Result<Listing> {

@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use kv_core::backend::{Effect, Snapshot, Stored};
-use kv_core::{Entry, Key, ListOptions, Revision};
+use kv_core::{Entry, Key, ListOptions, Revision, SystemClock};
 
 const ENTRIES: u64 = 10_000;
 
@@ -49,7 +49,7 @@ fn reads(criterion: &mut Criterion) {
         &keys[turn]
     };
     group.bench_function("get", |bencher| {
-        bencher.iter(|| black_box(snapshot.get(next(), UNIX_EPOCH).cloned()));
+        bencher.iter(|| black_box(snapshot.get(next(), &SystemClock).cloned()));
     });
     group.bench_function("get from a BTreeMap", |bencher| {
         bencher.iter(|| black_box(map.get(next()).cloned()));

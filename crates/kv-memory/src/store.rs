@@ -50,7 +50,7 @@ impl KvStore for MemoryStore {
             .bucket
             .replica
             .snapshot()
-            .get(key, self.bucket.clock.now())
+            .get(key, &*self.bucket.clock)
             .cloned())
     }
 

@@ -348,7 +348,7 @@ mod tests {
         let head = decode(&write.bytes, None).unwrap();
         assert_eq!(head.snapshot().revision(), second);
         assert_eq!(head.resolve(BATCH, Revision::ZERO), Resolution::Applied);
-        assert_eq!(head.snapshot().get(&key("a"), at(0)).unwrap().value, "1");
+        assert_eq!(head.snapshot().stored(&key("a")).unwrap().value, "1");
     }
 
     #[test]

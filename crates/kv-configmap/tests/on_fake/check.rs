@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kv_configmap::{Buckets, CheckReport, ConfigMapStore, SegmentState};
+use kv_configmap::{Buckets, CheckReport, SegmentState};
 use kv_core::prelude::*;
 use kv_core::{OpenMode, Revision};
 use kv_fake_apiserver::{FakeApiServer, Fault, Kind, Rights, Verb};
@@ -15,16 +15,11 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::{BUCKET, NAMESPACE, buckets, noise, object, verbs};
+use crate::{BUCKET, NAMESPACE, buckets, name, noise, object, open_tiny, segments, verbs};
 
 /// Buckets whose parts are so small that a few commits flush and merge.
 fn tiny(server: &FakeApiServer) -> Buckets {
     buckets(server).with_tiny_parts()
-}
-
-async fn open_tiny(server: &FakeApiServer) -> ConfigMapStore {
-    let opened = tiny(server).open(BUCKET, OpenMode::OpenOrCreate).await;
-    opened.expect("the bucket opens")
 }
 
 /// A bucket of as many entries, which is no longer changed, with the revision of each key.
@@ -42,16 +37,6 @@ async fn filled(server: &FakeApiServer, entries: u64) -> BTreeMap<String, Revisi
 
 async fn check(server: &FakeApiServer) -> CheckReport {
     buckets(server).check(BUCKET).await.expect("a report")
-}
-
-fn segments(server: &FakeApiServer) -> Vec<Value> {
-    let mut objects = server.objects(NAMESPACE);
-    objects.retain(|object| object["metadata"]["labels"]["kv-configmap/part"] == "segment");
-    objects
-}
-
-fn name(object: &Value) -> &str {
-    object["metadata"]["name"].as_str().expect("a name")
 }
 
 fn names(objects: &[Value]) -> Vec<String> {

@@ -17,14 +17,7 @@ use kv_fake_apiserver::{FakeApiServer, Kind};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use crate::{BUCKET, NAMESPACE, buckets, noise, object};
-
-/// A handle on a bucket whose parts are so small that a few commits flush and merge.
-async fn open_tiny(server: &FakeApiServer) -> ConfigMapStore {
-    let buckets = buckets(server).with_tiny_parts();
-    let opened = buckets.open(BUCKET, OpenMode::OpenOrCreate).await;
-    opened.expect("the bucket opens")
-}
+use crate::{BUCKET, NAMESPACE, buckets, name, noise, object, open_tiny, segments};
 
 type Content = BTreeMap<String, Vec<u8>>;
 
@@ -43,16 +36,6 @@ async fn content(store: &ConfigMapStore, of: Consistency) -> Result<Content, Err
     let entries = store.list_opts(options).await?.entries.into_iter();
     let entry = |entry: kv_core::Entry| (entry.key.as_str().to_owned(), entry.value.to_vec());
     Ok(entries.map(entry).collect())
-}
-
-fn segments(server: &FakeApiServer) -> Vec<Value> {
-    let mut objects = server.objects(NAMESPACE);
-    objects.retain(|object| object["metadata"]["labels"]["kv-configmap/part"] == "segment");
-    objects
-}
-
-fn name(object: &Value) -> &str {
-    object["metadata"]["name"].as_str().expect("a name")
 }
 
 fn put_segment_back(server: &FakeApiServer, segment: &Value, bytes: &Value) {

@@ -34,21 +34,38 @@ fn buckets(server: &FakeApiServer) -> Buckets {
     Buckets::config_maps(server.client(), NAMESPACE).without_write_budget()
 }
 
+async fn open_in(buckets: &Buckets) -> ConfigMapStore {
+    let opened = buckets.open(BUCKET, OpenMode::OpenOrCreate).await;
+    opened.expect("the bucket opens")
+}
+
 /// A handle of its own on the bucket, as another process would have it.
 async fn open(server: &FakeApiServer) -> ConfigMapStore {
-    let opened = buckets(server).open(BUCKET, OpenMode::OpenOrCreate).await;
-    let store = opened.expect("the bucket opens");
+    let store = open_in(&buckets(server)).await;
     server.reset_requests();
     store
 }
 
 /// A handle on the bucket in one object.
 async fn open_single(server: &FakeApiServer) -> ConfigMapStore {
-    let buckets = buckets(server).in_single_objects();
-    let opened = buckets.open(BUCKET, OpenMode::OpenOrCreate).await;
-    let store = opened.expect("the bucket opens");
+    let store = open_in(&buckets(server).in_single_objects()).await;
     server.reset_requests();
     store
+}
+
+/// A handle on a bucket whose parts are so small that a few commits flush and merge.
+async fn open_tiny(server: &FakeApiServer) -> ConfigMapStore {
+    open_in(&buckets(server).with_tiny_parts()).await
+}
+
+fn segments(server: &FakeApiServer) -> Vec<Value> {
+    let mut objects = server.objects(NAMESPACE);
+    objects.retain(|object| object["metadata"]["labels"]["kv-configmap/part"] == "segment");
+    objects
+}
+
+fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().expect("a name")
 }
 
 fn object(server: &FakeApiServer) -> Value {

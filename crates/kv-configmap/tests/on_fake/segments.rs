@@ -1,6 +1,7 @@
 //! Buckets of more than one object: how they grow and shrink, and what they cost.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -11,26 +12,18 @@ use kv_fake_apiserver::{FakeApiServer, Fault, Kind, Rights, Verb};
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::{BUCKET, NAMESPACE, buckets, noise, object, open, open_single, verbs};
+use crate::{
+    BUCKET, NAMESPACE, buckets, name, noise, object, open, open_in, open_single, open_tiny,
+    segments, verbs,
+};
 
-async fn open_in(buckets: &Buckets) -> ConfigMapStore {
-    let opened = buckets.open(BUCKET, OpenMode::OpenOrCreate).await;
-    opened.expect("the bucket opens")
-}
-
-/// A handle on a bucket whose parts are so small that a few commits flush and merge.
-async fn open_tiny(server: &FakeApiServer) -> ConfigMapStore {
-    open_in(&buckets(server).with_tiny_parts()).await
-}
-
-fn segments(server: &FakeApiServer) -> Vec<Value> {
-    let mut objects = server.objects(NAMESPACE);
-    objects.retain(|object| object["metadata"]["labels"]["kv-configmap/part"] == "segment");
-    objects
-}
-
-fn name(object: &Value) -> &str {
-    object["metadata"]["name"].as_str().expect("a name")
+/// Puts one entry after the other, each with a value that nobody can compress.
+async fn put_noise(store: &ConfigMapStore, numbers: Range<u64>, seed: u64, bytes: usize) {
+    for number in numbers {
+        let value = noise(seed + number, bytes);
+        let put = store.put(format!("key {number}"), value).await;
+        put.expect("a put");
+    }
 }
 
 async fn content(store: &ConfigMapStore) -> BTreeMap<String, Vec<u8>> {
@@ -70,12 +63,7 @@ async fn a_put_is_hardly_more_than_one_request_everything_included() {
     let store = open_in(&buckets(&server)).await;
     server.set_latency(Duration::from_millis(2));
     server.reset_requests();
-    for number in 0..3_000 {
-        store
-            .put(format!("key {number}"), noise(number, 100))
-            .await
-            .unwrap();
-    }
+    put_noise(&store, 0..3_000, 0, 100).await;
     sleep(Duration::from_secs(120)).await;
     let requests = verbs(&server).len();
     assert!((3_000..3_300).contains(&requests), "{requests}");
@@ -153,12 +141,7 @@ async fn a_bucket_with_segments_does_not_open_as_a_single_object() {
 async fn a_single_object_stays_one() {
     let server = FakeApiServer::new();
     let store = open_single(&server).await;
-    for number in 0..40 {
-        store
-            .put(format!("{number}"), noise(number, 20_000))
-            .await
-            .unwrap();
-    }
+    put_noise(&store, 0..40, 0, 20_000).await;
     sleep(Duration::from_secs(60)).await;
     assert_eq!(server.objects(NAMESPACE).len(), 1);
 }
@@ -172,12 +155,7 @@ async fn orphans_of_a_writer_that_died_are_swept_and_nothing_else() {
     server.inject(Fault::forbidden().on(Verb::Update).name(BUCKET));
     store.put("orphaned", noise(2, 5_000)).await.unwrap_err();
     let before = segments(&server).len();
-    for number in 0..40 {
-        store
-            .put(format!("{number}"), noise(number, 60))
-            .await
-            .unwrap();
-    }
+    put_noise(&store, 0..40, 0, 60).await;
     sleep(Duration::from_secs(90)).await;
     let named = store.usage().await.unwrap();
     assert_eq!(named.entries, 41);
@@ -201,12 +179,7 @@ async fn where_segments_are_refused_the_head_holds_what_it_can() {
     let store = open_tiny(&server).await;
     store.put("first", "value").await.unwrap();
     server.inject(Fault::forbidden().on(Verb::Create).always());
-    for number in 0..300 {
-        store
-            .put(format!("{number}"), noise(number, 100))
-            .await
-            .unwrap();
-    }
+    put_noise(&store, 0..300, 0, 100).await;
     let refused = store.put("large", noise(1, 5_000)).await;
     assert!(
         matches!(refused, Err(Error::Forbidden { .. })),
@@ -264,12 +237,7 @@ async fn a_watcher_sees_every_commit_of_another_process_through_flushes_and_merg
 async fn a_lost_segment_is_corrupt_and_a_merge_in_between_is_not() {
     let server = FakeApiServer::new();
     let store = open_tiny(&server).await;
-    for number in 0..100 {
-        store
-            .put(format!("{number}"), noise(number, 60))
-            .await
-            .unwrap();
-    }
+    put_noise(&store, 0..100, 0, 60).await;
     sleep(Duration::from_secs(60)).await;
     let lost = segments(&server)[0].clone();
     server
@@ -301,20 +269,10 @@ async fn a_put_waits_while_what_was_overwritten_still_fills_the_manifest() {
 async fn segments_that_a_restored_head_names_again_are_kept() {
     let server = FakeApiServer::new();
     let store = open_tiny(&server).await;
-    for number in 0..100 {
-        store
-            .put(format!("{number}"), noise(number, 60))
-            .await
-            .unwrap();
-    }
+    put_noise(&store, 0..100, 0, 60).await;
     sleep(Duration::from_secs(60)).await;
     let (backup, expected) = (object(&server), content(&store).await);
-    for number in 0..100 {
-        store
-            .put(format!("{number}"), noise(number + 100, 60))
-            .await
-            .unwrap();
-    }
+    put_noise(&store, 0..100, 100, 60).await;
     let restore = |object: &mut Value| object["binaryData"] = backup["binaryData"].clone();
     server
         .edit(Kind::ConfigMap, NAMESPACE, BUCKET, restore)
@@ -328,7 +286,7 @@ async fn segments_that_a_restored_head_names_again_are_kept() {
 #[tokio::test(start_paused = true)]
 async fn a_put_into_a_large_bucket_writes_little() {
     let server = FakeApiServer::new();
-    let store = open_in(&buckets(&server).without_write_budget()).await;
+    let store = open_in(&buckets(&server)).await;
     for commit in 0..10_u64 {
         let mut transaction = Transaction::new();
         for number in commit * 1_000..(commit + 1) * 1_000 {
@@ -339,10 +297,7 @@ async fn a_put_into_a_large_bucket_writes_little() {
     }
     server.set_latency(Duration::from_millis(2));
     server.reset_requests();
-    for number in 0..5_000 {
-        let value = noise(20_000 + number, 100);
-        store.put(format!("key {number}"), value).await.unwrap();
-    }
+    put_noise(&store, 0..5_000, 20_000, 100).await;
     sleep(Duration::from_secs(60)).await;
     let requests = server.requests();
     let bytes: usize = requests.iter().map(|request| request.body_bytes).sum();
@@ -354,13 +309,7 @@ async fn a_put_into_a_large_bucket_writes_little() {
 /// A bucket of some small segments.
 async fn filled_with_segments(server: &FakeApiServer) {
     let store = open_tiny(server).await;
-    for number in 0..100 {
-        let value = noise(number, 50);
-        store
-            .put(format!("key {number}"), value)
-            .await
-            .expect("a put");
-    }
+    put_noise(&store, 0..100, 0, 50).await;
     // What was merged away is gone by then.
     sleep(Duration::from_secs(60)).await;
     assert!(segments(server).len() > 1, "{}", segments(server).len());

@@ -54,17 +54,9 @@ impl Snapshot {
         self.bytes
     }
 
-    /// The entry of `key` at the time `now`.
-    #[must_use]
-    pub fn get(&self, key: &Key, now: SystemTime) -> Option<&Entry> {
-        self.entries
-            .get(key.as_str())
-            .filter(|entry| !entry.is_expired(now))
-    }
-
     /// The entry of `key` at the time of `clock`, which is asked only where the entry expires.
     #[must_use]
-    pub fn get_now(&self, key: &Key, clock: &impl Clock) -> Option<&Entry> {
+    pub fn get(&self, key: &Key, clock: &impl Clock) -> Option<&Entry> {
         let is_there =
             |entry: &&Entry| entry.expires_at.is_none() || !entry.is_expired(clock.now());
         self.stored(key).filter(is_there)
@@ -137,9 +129,7 @@ impl Snapshot {
     ///
     /// As [`evaluate`].
     pub fn evaluate(&self, transaction: &Transaction, now: SystemTime) -> Result<Evaluation> {
-        evaluate(transaction, now, |key| {
-            Ok(self.entries.get(key.as_str()).cloned())
-        })
+        evaluate(transaction, now, |key| Ok(self.stored(key).cloned()))
     }
 
     /// Applies the effects of one commit.
