@@ -10,17 +10,20 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
 // What one measurement found. Times are in microseconds.
 type result struct {
-	Micros    []int64 `json:"micros"`
-	Seconds   float64 `json:"seconds"`
-	Failed    int     `json:"failed"`
-	Conflicts int64   `json:"conflicts"`
-	Requests  int64   `json:"requests"`
-	Stored    int     `json:"stored"`
+	Micros  []int64 `json:"micros"`
+	Seconds float64 `json:"seconds"`
+	// With those of the warm-up.
+	Calls      int64   `json:"calls"`
+	Conflicts  int64   `json:"conflicts"`
+	Requests   int64   `json:"requests"`
+	CPUSeconds float64 `json:"cpu_seconds"`
+	Stored     int     `json:"stored"`
 }
 
 // A put of one key, by one of several tasks.
@@ -78,7 +81,10 @@ func measure(side string, o options) (*result, error) {
 		if err != nil {
 			return nil, err
 		}
-		found := drive(ctx, o, bucket.put)
+		found, err := drive(ctx, o, bucket.put)
+		if err != nil {
+			return nil, err
+		}
 		found.Conflicts = bucket.conflicts.Load()
 		found.Requests = bucket.requests.Load()
 		return found, nil
@@ -87,44 +93,58 @@ func measure(side string, o options) (*result, error) {
 		if err != nil {
 			return nil, err
 		}
-		return drive(ctx, o, clients.put), nil
+		return drive(ctx, o, clients.put)
 	default:
 		return nil, fmt.Errorf("there is no side %q", side)
 	}
 }
 
 // Puts from several tasks for a while. What a warm-up of a tenth of the time measures is dropped.
-func drive(ctx context.Context, o options, put put) *result {
+func drive(ctx context.Context, o options, put put) (*result, error) {
 	total := time.Duration(o.seconds * float64(time.Second))
 	begun := time.Now()
 	measured, end := begun.Add(total/10), begun.Add(total)
 	found := &result{Micros: []int64{}, Seconds: end.Sub(measured).Seconds()}
 	var all sync.WaitGroup
 	var lock sync.Mutex
+	var failed error
 	for task := range o.tasks {
 		all.Go(func() {
 			var micros []int64
-			failed := 0
+			calls := int64(0)
 			values := newNoise(int64(task) + begun.UnixNano())
 			for number := 0; time.Now().Before(end); number++ {
 				key := fmt.Sprintf("%skey-%d-%d", o.prefix, task, number%o.keys)
 				value := values.bytes(o.valueBytes)
 				start := time.Now()
-				err := put(ctx, task, key, value)
-				switch {
-				case start.Before(measured) || time.Now().After(end):
-				case err != nil:
-					failed++
-				default:
+				if err := put(ctx, task, key, value); err != nil {
+					lock.Lock()
+					failed = err
+					lock.Unlock()
+					return
+				}
+				calls++
+				if !start.Before(measured) && !time.Now().After(end) {
 					micros = append(micros, time.Since(start).Microseconds())
 				}
 			}
 			lock.Lock()
 			defer lock.Unlock()
 			found.Micros = append(found.Micros, micros...)
-			found.Failed += failed
+			found.Calls += calls
 		})
 	}
 	all.Wait()
-	return found
+	found.CPUSeconds = cpuSeconds()
+	return found, failed
+}
+
+// The processor time of this process.
+func cpuSeconds() float64 {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		return 0
+	}
+	seconds := func(t syscall.Timeval) float64 { return float64(t.Sec) + float64(t.Usec)/1e6 }
+	return seconds(usage.Utime) + seconds(usage.Stime)
 }

@@ -11,12 +11,6 @@ pub(crate) struct Samples {
     /// How long each call took.
     pub(crate) micros: Vec<u64>,
     pub(crate) seconds: f64,
-    #[serde(default)]
-    pub(crate) conflicts: u64,
-    #[serde(default)]
-    pub(crate) requests: u64,
-    #[serde(default)]
-    pub(crate) failed: u64,
 }
 
 impl Samples {

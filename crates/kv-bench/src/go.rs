@@ -22,6 +22,19 @@ pub(crate) struct GoSides {
     namespace: String,
 }
 
+/// What a turn of k8s-kv took.
+#[derive(Deserialize)]
+pub(crate) struct Turn {
+    #[serde(flatten)]
+    pub(crate) samples: Samples,
+    /// All of them, also those of the warm-up.
+    pub(crate) calls: u64,
+    pub(crate) requests: u64,
+    pub(crate) conflicts: u64,
+    /// Of the client.
+    pub(crate) cpu_seconds: f64,
+}
+
 #[derive(Deserialize)]
 struct Stored {
     stored: u64,
@@ -50,7 +63,7 @@ impl GoSides {
         bucket: &str,
         tasks: usize,
         turn: Duration,
-    ) -> anyhow::Result<Samples> {
+    ) -> anyhow::Result<Turn> {
         read(self.k8s_kv_command(bucket, tasks, turn)).await
     }
 
@@ -59,9 +72,10 @@ impl GoSides {
         &self,
         bucket: &str,
         number: usize,
+        tasks: usize,
         turn: Duration,
-    ) -> anyhow::Result<Samples> {
-        let mut command = self.k8s_kv_command(bucket, 1, turn);
+    ) -> anyhow::Result<Turn> {
+        let mut command = self.k8s_kv_command(bucket, tasks, turn);
         command.args(["--retries", "--prefix", &format!("process-{number}-")]);
         read(command).await
     }

@@ -9,7 +9,7 @@ use kv_configmap::{Buckets, ConfigMapStore};
 use kv_core::OpenMode;
 use kv_core::prelude::*;
 
-use crate::data::{entry_key, key, noise, transactions};
+use crate::data::{entry_key, noise, transactions};
 use crate::drive::{Samples, drive};
 use crate::rounds::Side;
 
@@ -36,23 +36,24 @@ pub(crate) async fn filled(
     Ok(store)
 }
 
+/// The sizes of buckets at which puts and gets are compared, in bytes.
+pub(crate) const SIZES: [u64; 3] = [64 * 1024, 1024 * 1024, 16 * 1024 * 1024];
+
 /// A new bucket that stores about so many bytes, in values of 1 KiB that nobody can compress, or of
-/// 100 bytes where it is small.
+/// 100 bytes where it is small; and the number of its entries.
 pub(crate) async fn of_size(
     buckets: &Buckets,
     name: &str,
     bytes: u64,
-) -> anyhow::Result<Arc<ConfigMapStore>> {
+) -> anyhow::Result<(Arc<ConfigMapStore>, u64)> {
     let value_bytes = if bytes < 1024 * 1024 {
         VALUE_BYTES
     } else {
         1024
     };
     let entries = bytes / (value_bytes as u64 + 30);
-    filled(buckets, name, entries, move |number| {
-        noise(number, value_bytes)
-    })
-    .await
+    let value = move |number| noise(number, value_bytes);
+    Ok((filled(buckets, name, entries, value).await?, entries))
 }
 
 /// Waits for the flushes and merges of what was written.
@@ -63,29 +64,23 @@ pub(crate) async fn settle(store: &ConfigMapStore) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts one entry, new bytes each time, under one of 1,000 keys of the bucket.
-pub(crate) async fn put(store: &impl KvStore, task: usize, number: u64) -> anyhow::Result<()> {
-    let seed = (task as u64) << 40 | number;
-    store
-        .put(entry_key(seed % 1_000), noise(rand::random(), VALUE_BYTES))
-        .await?;
+/// Puts new bytes under any of the first entries.
+pub(crate) async fn put(store: &impl KvStore, entries: u64) -> anyhow::Result<()> {
+    let key = entry_key(rand::random_range(0..entries));
+    store.put(key, noise(rand::random(), VALUE_BYTES)).await?;
     Ok(())
 }
 
 /// Puts from so many tasks for the time of a turn.
 pub(crate) async fn puts<S: KvStore + 'static>(
     store: Arc<S>,
+    entries: u64,
     tasks: usize,
     turn: Duration,
 ) -> anyhow::Result<Samples> {
-    drive(tasks, turn, move |task, number| {
+    drive(tasks, turn, move |_, _| {
         let store = store.clone();
-        async move {
-            // Each task has keys of its own.
-            let key = key(format!("task-{task}/{}", number % 100));
-            store.put(key, noise(rand::random(), VALUE_BYTES)).await?;
-            Ok(())
-        }
+        async move { put(&*store, entries).await }
     })
     .await
 }
@@ -94,16 +89,11 @@ pub(crate) async fn puts<S: KvStore + 'static>(
 pub(crate) fn put_side<'a, S: KvStore + 'static>(
     name: impl Into<String>,
     store: &Arc<S>,
+    entries: u64,
     turn: Duration,
 ) -> Side<'a> {
     let store = store.clone();
-    Side::new(name, move || {
-        let store = store.clone();
-        drive(1, turn, move |task, number| {
-            let store = store.clone();
-            async move { put(&*store, task, number).await }
-        })
-    })
+    Side::new(name, move || puts(store.clone(), entries, 1, turn))
 }
 
 /// Refuses a measurement on less than was wanted.

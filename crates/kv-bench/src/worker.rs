@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
+use crate::counting::counted_client;
 use crate::drive::Samples;
 use crate::environment::{Environment, config};
 use crate::opened::Opened;
@@ -43,10 +44,12 @@ pub(crate) struct Worker {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Count up under a key of its own
+    /// Count up, each task under a key of its own
     Put {
         #[arg(long)]
         number: usize,
+        #[arg(long)]
+        tasks: usize,
         #[arg(long)]
         millis: u64,
         #[arg(long)]
@@ -68,9 +71,18 @@ enum Task {
     OpenRaw,
 }
 
-/// The key under which a process counts.
-pub(crate) fn counter_key(number: usize) -> Key {
-    crate::data::key(format!("process-{number}"))
+/// The key under which a task of a process counts.
+pub(crate) fn counter_key(number: usize, task: usize) -> Key {
+    crate::data::key(format!("process-{number}/{task}"))
+}
+
+/// What a process has put.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct CountedUp {
+    pub(crate) samples: Samples,
+    /// How far each task has counted.
+    pub(crate) counts: Vec<u64>,
+    pub(crate) conflicts: u64,
 }
 
 /// A value that tells when it was made.
@@ -91,11 +103,12 @@ fn micros_now() -> u64 {
 
 impl Worker {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let client = Client::try_from(config(&self.kubeconfig).await?)?;
+        let (client, counter) = counted_client(config(&self.kubeconfig).await?)?;
         let buckets = Buckets::config_maps(client.clone(), &self.namespace);
         match self.task {
             Task::Put {
                 number,
+                tasks,
                 millis,
                 has_budget,
             } => {
@@ -105,7 +118,12 @@ impl Worker {
                     buckets.without_write_budget()
                 };
                 let store = buckets.open(&self.bucket, OpenMode::Open).await?;
-                count_up(&store, number, Duration::from_millis(millis)).await
+                store.get(&counter_key(number, 0)).await?;
+                wait_for_begin().await?;
+                let turn = Duration::from_millis(millis);
+                let mut counted = count_up(&store, number, tasks, turn).await?;
+                counted.conflicts = counter.take().conflicts;
+                tell(&counted)
             }
             Task::Watch { events } => {
                 let store = buckets.open(&self.bucket, OpenMode::Open).await?;
@@ -121,20 +139,32 @@ impl Worker {
     }
 }
 
-async fn count_up(store: &impl KvStore, number: usize, turn: Duration) -> anyhow::Result<()> {
-    let key = counter_key(number);
-    store.get(&key).await?;
-    wait_for_begin().await?;
+async fn count_up(
+    store: &impl KvStore,
+    number: usize,
+    tasks: usize,
+    turn: Duration,
+) -> anyhow::Result<CountedUp> {
     let begun = Instant::now();
-    let mut samples = Samples::default();
-    while begun.elapsed() < turn {
-        let start = Instant::now();
-        samples.requests += 1;
-        store.put(&key, samples.requests.to_string()).await?;
-        samples.micros.push(start.elapsed().as_micros() as u64);
-    }
-    samples.seconds = begun.elapsed().as_secs_f64();
-    tell(&samples)
+    let task = |task| async move {
+        let key = counter_key(number, task);
+        let mut micros = Vec::new();
+        while begun.elapsed() < turn {
+            let start = Instant::now();
+            store.put(&key, (micros.len() + 1).to_string()).await?;
+            micros.push(start.elapsed().as_micros() as u64);
+        }
+        anyhow::Ok(micros)
+    };
+    let all = try_join_all((0..tasks).map(task)).await?;
+    Ok(CountedUp {
+        counts: all.iter().map(|micros| micros.len() as u64).collect(),
+        samples: Samples {
+            micros: all.concat(),
+            seconds: begun.elapsed().as_secs_f64(),
+        },
+        conflicts: 0,
+    })
 }
 
 async fn watch(store: &impl WatchStore, events: usize) -> anyhow::Result<()> {
@@ -270,17 +300,19 @@ impl Running {
     }
 }
 
-/// Has so many processes put into a bucket at the same time.
+/// Has so many processes, of so many tasks each, put into a bucket at the same time.
 pub(crate) async fn put_processes(
     env: &Environment,
     bucket: &str,
     processes: usize,
+    tasks: usize,
     turn: Duration,
     has_budget: bool,
-) -> anyhow::Result<Vec<Samples>> {
+) -> anyhow::Result<Vec<CountedUp>> {
     let mut running = Vec::new();
     for number in 0..processes {
         let mut task = vec!["put".to_owned(), format!("--number={number}")];
+        task.push(format!("--tasks={tasks}"));
         task.push(format!("--millis={}", turn.as_millis()));
         task.extend(has_budget.then(|| "--has-budget".to_owned()));
         running.push(Running::start(env, bucket, &task)?);

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::attempt::Next;
+use crate::contention::Contention;
 use crate::engine::{BucketId, Edit, SegmentId};
 use crate::known::Present;
 use crate::maintainer::Wake;
@@ -39,10 +40,6 @@ impl Job {
 /// How many transactions, and how many bytes of values, go into one write.
 const BATCH_TRANSACTIONS: usize = 1_024;
 const BATCH_BYTES: usize = 1024 * 1024;
-
-/// The longest wait after a conflict, a few times what a write takes: longer ones leave the bucket
-/// to whoever does not wait.
-const LONGEST_AFTER_CONFLICT: Duration = Duration::from_millis(32);
 
 /// How long an edit waits for a commit to ride on.
 const EDIT_WAITS: Duration = Duration::from_millis(50);
@@ -78,6 +75,7 @@ pub(crate) struct Committer {
     pub(crate) writer: u64,
     /// Counts its batches. Every write that differs from the one before gets a new number.
     pub(crate) counter: u64,
+    contention: Contention,
     /// Decide about one transaction at a time: a larger group met a refusal of one of them.
     pub(crate) one_by_one: bool,
     pub(crate) posted: Posted,
@@ -123,6 +121,7 @@ impl Committer {
             shared,
             writer,
             counter: 0,
+            contention: Contention::default(),
             one_by_one: false,
             posted: Posted::default(),
             edit: None,
@@ -222,8 +221,7 @@ impl Committer {
     /// Answers every transaction of the batch for which somebody waits.
     async fn commit(&mut self, mut batch: Vec<Pending>) {
         let mut backoff = Backoff::new(self.random.random());
-        let mut contention =
-            Backoff::new(self.random.random()).with_longest(LONGEST_AFTER_CONFLICT);
+        self.contention.begin_batch();
         // Whether the known state is at least as new as every call of this batch.
         let mut fresh = false;
         self.one_by_one = false;
@@ -243,7 +241,7 @@ impl Committer {
                 Next::OneByOne => self.one_by_one = true,
                 Next::AfterConflict => {
                     fresh = true;
-                    self.let_others_pass(&mut contention).await;
+                    self.let_others_pass().await;
                 }
                 Next::Again { after } => tokio::time::sleep(after).await,
             }
@@ -252,15 +250,20 @@ impl Committer {
 }
 
 impl Committer {
-    /// After a conflict, whose reason was read just now, the first attempt follows at once. The
-    /// later ones wait, and then read again: a base that was read before the wait loses against
-    /// whoever did not wait, every time.
-    async fn let_others_pass(&self, contention: &mut Backoff) {
-        let is_first = contention.attempts() == 0;
-        let wait = contention.next_wait();
-        if is_first {
+    /// After a conflict, whose reason was read just now. Who waits reads again: a base that was read
+    /// before the wait loses against whoever did not wait, every time.
+    async fn let_others_pass(&mut self) {
+        let known = self.shared.known();
+        let Some(Present { head, .. }) = known.present().map(|present| &**present) else {
+            return;
+        };
+        let seen = |since| head.writers_since(since);
+        let longest = self.contention.longest_wait(head.revision(), seen);
+        let wait = self.random.random_range(0..=longest.as_millis() as u64);
+        if wait == 0 {
             return;
         }
+        let wait = Duration::from_millis(wait);
         tokio::time::sleep(wait).await;
         // Where it fails, the next attempt meets the failure, or a conflict.
         let _ = self.shared.refresh().await;

@@ -95,6 +95,7 @@ mod buckets;
 mod budget;
 mod check;
 mod committer;
+mod contention;
 mod describe;
 mod engine;
 mod failure;

@@ -6,7 +6,7 @@ use futures::future::try_join_all;
 use kv_core::prelude::*;
 
 use super::{Report, size};
-use crate::data::{document, entry_key, key, noise};
+use crate::data::{document, entry_key};
 use crate::drive::repeat;
 use crate::environment::Environment;
 use crate::finding::{Bound, Finding};
@@ -15,24 +15,15 @@ use crate::stores::{VALUE_BYTES, create, filled, of_size, put, settle};
 /// Goal 10: the bytes that etcd writes for a put.
 pub(super) async fn written(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
     let puts = if env.effort.is_quick { 1_000 } else { 10_000 };
-    let store = of_size(&env.buckets()?, "written", 1024 * 1024).await?;
+    let (store, entries) = of_size(&env.buckets()?, "written", 1024 * 1024).await?;
     let before = env.servers.put_bytes().await?;
-    repeat(puts, |number| put(&*store, 0, number)).await?;
+    repeat(puts, |_| put(&*store, entries)).await?;
     settle(&store).await?;
     let sequential = (env.servers.put_bytes().await? - before) / puts as f64;
 
     let before = env.servers.put_bytes().await?;
-    let concurrent = |task: u64| {
-        let store = &store;
-        async move {
-            for number in 0..puts / 16 {
-                let key = key(format!("task-{task}/{}", number % 100));
-                store.put(key, noise(rand::random(), VALUE_BYTES)).await?;
-            }
-            anyhow::Ok(())
-        }
-    };
-    try_join_all((0..64).map(concurrent)).await?;
+    let task = |_| repeat(puts / 16, |_| put(&*store, entries));
+    try_join_all((0..64).map(task)).await?;
     settle(&store).await?;
     let concurrent = (env.servers.put_bytes().await? - before) / (puts / 16 * 64) as f64;
 

@@ -1,7 +1,5 @@
 //! Many writers of one bucket.
 
-use std::time::Duration;
-
 use anyhow::ensure;
 use futures::future::try_join_all;
 use kv_configmap::{Buckets, ConfigMapStore};
@@ -30,15 +28,16 @@ pub(super) async fn tasks(env: &Environment, report: &mut Report) -> anyhow::Res
         let within = create(&budgeted(env)?, &format!("tasks-{tasks}-budget")).await?;
         let ours = |store: &std::sync::Arc<ConfigMapStore>| {
             let store = store.clone();
-            move || puts(store.clone(), tasks, turn)
+            move || puts(store.clone(), tasks as u64 * 100, tasks, turn)
         };
         let mut sides = vec![
             Side::new("ours", ours(&with)),
             Side::new("etcd", || env.go.etcd(tasks, turn)),
         ];
         if tasks == 64 {
-            sides.push(Side::new("k8s-kv", || {
-                env.go.k8s_kv("tasks-k8s-kv", 64, turn)
+            sides.push(Side::new("k8s-kv", || async {
+                let found = env.go.k8s_kv("tasks-k8s-kv", 64, turn).await?;
+                Ok(found.samples)
             }));
             sides.push(Side::new("ours, within its write budget", ours(&within)));
         }
@@ -79,75 +78,130 @@ fn judge(tasks: usize, measured: &Measured) -> Vec<Finding> {
 
 /// Goal 5: processes that know nothing of each other.
 pub(super) async fn processes(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
-    let turn = env.effort.turn * 2;
     let content = (0..40).map(|number| (format!("key {number}"), noise(number, 100)));
     env.go.fill("processes-k8s-kv", content).await?;
-    let mut fairness = Vec::new();
-    let (mut ours, mut theirs, mut within) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..env.effort.rounds {
-        let bucket = format!("processes-{round}");
-        let found = our_processes(env, &bucket, turn, false).await?;
-        fairness.push(slowest_to_mean(&found));
-        ours.push(total(&found));
-        theirs.push(total(&their_processes(env, turn).await?));
-        within.push(total(
-            &our_processes(env, &format!("{bucket}-budget"), turn, true).await?,
-        ));
+    for tasks in [1, 8] {
+        let mut rounds = Vec::new();
+        for round in 0..env.effort.rounds {
+            rounds.push(Round::measure(env, round, tasks).await?);
+        }
+        report.findings.extend(Round::judge(&rounds, tasks));
     }
-    let ratios = ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs);
-    let what = format!("puts/s of {PROCESSES} processes to k8s-kv's with a retry loop");
-    let figure = |rates: Vec<f64>| rate(median(rates.into_iter()));
-    let ratio = Finding::ratio(5, what, median(ratios), Bound::AtLeast(20.0));
-    report.findings.push(
-        ratio
-            .side("ours", figure(ours))
-            .side("k8s-kv", figure(theirs))
-            .side("ours, within their budgets", figure(within)),
-    );
-    let what = "slowest of the processes to their mean";
-    let fairness = median(fairness.into_iter());
-    report
-        .findings
-        .push(Finding::ratio(5, what, fairness, Bound::AtLeast(0.25)));
     Ok(())
 }
 
-async fn our_processes(
+/// A turn of each side, one after the other.
+struct Round {
+    ours: Crowd,
+    within_budget: Crowd,
+    k8s_kv: Crowd,
+    /// Puts a second of a process that is alone.
+    alone: f64,
+}
+
+/// What processes have put side by side.
+struct Crowd {
+    /// Puts a second, of each process.
+    rates: Vec<f64>,
+    conflicts_a_put: f64,
+}
+
+impl Round {
+    async fn measure(env: &Environment, round: usize, tasks: usize) -> anyhow::Result<Self> {
+        let bucket = format!("processes-{tasks}-{round}");
+        let within = format!("{bucket}-budget");
+        let alone = ours(env, &format!("{bucket}-alone"), 1, tasks, false).await?;
+        Ok(Self {
+            ours: ours(env, &bucket, PROCESSES, tasks, false).await?,
+            k8s_kv: theirs(env, tasks).await?,
+            within_budget: ours(env, &within, PROCESSES, tasks, true).await?,
+            alone: alone.total(),
+        })
+    }
+
+    fn judge(rounds: &[Self], tasks: usize) -> [Finding; 2] {
+        let of = |figure: fn(&Self) -> f64| median(rounds.iter().map(figure));
+        let side = |crowd: fn(&Self) -> &Crowd| {
+            let total = median(rounds.iter().map(|round| crowd(round).total()));
+            let conflicts = median(rounds.iter().map(|round| crowd(round).conflicts_a_put));
+            format!("{} with {conflicts:.2} conflicts a put", rate(total))
+        };
+        let who = match tasks {
+            1 => format!("{PROCESSES} processes, one put at a time each"),
+            _ => format!("{PROCESSES} processes of {tasks} tasks"),
+        };
+        let to_theirs = of(|round| round.ours.total() / round.k8s_kv.total());
+        let what = format!("puts/s of {who}, to k8s-kv's with a retry loop");
+        let faster = Finding::ratio(5, what, to_theirs, Bound::AtLeast(20.0))
+            .side("ours", side(|round| &round.ours))
+            .side("k8s-kv", side(|round| &round.k8s_kv))
+            .side(
+                "ours, within their budgets",
+                side(|round| &round.within_budget),
+            )
+            .side("ours, one process alone", rate(of(|round| round.alone)));
+        let slowest = of(|round| round.ours.slowest_to_mean());
+        let what = format!("slowest of {who}, to their mean");
+        let theirs = of(|round| round.k8s_kv.slowest_to_mean());
+        let fair = Finding::ratio(5, what, slowest, Bound::AtLeast(0.25))
+            .side("k8s-kv", format!("{theirs:.2}x"));
+        [faster, fair]
+    }
+}
+
+impl Crowd {
+    fn total(&self) -> f64 {
+        self.rates.iter().sum()
+    }
+
+    fn slowest_to_mean(&self) -> f64 {
+        let slowest = self.rates.iter().copied().fold(f64::INFINITY, f64::min);
+        slowest / (self.total() / self.rates.len() as f64)
+    }
+}
+
+async fn ours(
     env: &Environment,
     bucket: &str,
-    turn: Duration,
+    processes: usize,
+    tasks: usize,
     has_budget: bool,
-) -> anyhow::Result<Vec<Samples>> {
+) -> anyhow::Result<Crowd> {
     let store = create(&env.buckets()?, bucket).await?;
-    let found = worker::put_processes(env, bucket, PROCESSES, turn, has_budget).await?;
-    // Each counts up under its own key, with no gap: what is stored last is what it has put.
-    for (number, samples) in found.iter().enumerate() {
-        let stored = store.get(&worker::counter_key(number)).await?;
-        let stored = stored.map(|entry| String::from_utf8_lossy(&entry.value).into_owned());
-        let acknowledged = samples.requests.to_string();
-        ensure!(
-            stored.as_deref() == Some(&acknowledged),
-            "process {number}: {acknowledged} puts were acknowledged, {stored:?} is stored"
-        );
+    let turn = env.effort.turn * 2;
+    let found = worker::put_processes(env, bucket, processes, tasks, turn, has_budget).await?;
+    // Each task counts up under its own key: what is stored last is what it has put.
+    for (number, process) in found.iter().enumerate() {
+        for (task, count) in process.counts.iter().enumerate() {
+            let stored = store.get(&worker::counter_key(number, task)).await?;
+            let stored = stored.map(|entry| String::from_utf8_lossy(&entry.value).into_owned());
+            ensure!(
+                stored.unwrap_or_else(|| "0".to_owned()) == count.to_string(),
+                "process {number} had {count} puts acknowledged, and they are not all there"
+            );
+        }
     }
-    Ok(found)
+    let conflicts: u64 = found.iter().map(|process| process.conflicts).sum();
+    let puts: u64 = found.iter().flat_map(|process| &process.counts).sum();
+    Ok(Crowd {
+        rates: found.iter().map(|process| process.samples.rate()).collect(),
+        conflicts_a_put: conflicts as f64 / puts as f64,
+    })
 }
 
-async fn their_processes(env: &Environment, turn: Duration) -> anyhow::Result<Vec<Samples>> {
-    let process = |number| env.go.k8s_kv_process("processes-k8s-kv", number, turn);
-    try_join_all((0..PROCESSES).map(process)).await
-}
-
-fn total(found: &[Samples]) -> f64 {
-    found.iter().map(Samples::rate).sum()
-}
-
-fn slowest_to_mean(found: &[Samples]) -> f64 {
-    let slowest = found
-        .iter()
-        .map(Samples::rate)
-        .fold(f64::INFINITY, f64::min);
-    slowest / (total(found) / found.len() as f64)
+async fn theirs(env: &Environment, tasks: usize) -> anyhow::Result<Crowd> {
+    let turn = env.effort.turn * 2;
+    let process = |number| {
+        env.go
+            .k8s_kv_process("processes-k8s-kv", number, tasks, turn)
+    };
+    let found = try_join_all((0..PROCESSES).map(process)).await?;
+    let conflicts: u64 = found.iter().map(|process| process.conflicts).sum();
+    let puts: u64 = found.iter().map(|process| process.calls).sum();
+    Ok(Crowd {
+        rates: found.iter().map(|process| process.samples.rate()).collect(),
+        conflicts_a_put: conflicts as f64 / puts as f64,
+    })
 }
 
 fn budgeted(env: &Environment) -> anyhow::Result<Buckets> {

@@ -87,7 +87,7 @@ async fn grow(env: &Environment, entries: u64) -> anyhow::Result<Point> {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let puts = if env.effort.is_quick { 300 } else { 3_000 };
     let before = env.servers.put_bytes().await?;
-    let samples = repeat(puts, |number| put(&store, 0, number)).await?;
+    let samples = repeat(puts, |_| put(&store, entries)).await?;
     settle(&store).await?;
     let bytes_a_put = (env.servers.put_bytes().await? - before) / puts as f64;
     let stored = store.usage().await?.bytes as f64;
@@ -168,8 +168,8 @@ async fn capacity(env: &Environment) -> anyhow::Result<Finding> {
     };
     full.delete("large/0").await?;
     settle(&full).await?;
-    let at_full = repeat(500, |number| put(&full, 0, number)).await?;
-    let at_small = repeat(500, |number| put(&small, 0, number)).await?;
+    let at_full = repeat(500, |_| put(&full, 1_000)).await?;
+    let at_small = repeat(500, |_| put(&small, 1_000)).await?;
     let finding = Finding::ratio(
         12,
         "capacity of a bucket to k8s-kv's",

@@ -16,73 +16,85 @@ use crate::finding::{Bound, Finding};
 use crate::page::Curve;
 use crate::raw::RawMap;
 use crate::rounds::{Side, interleave};
-use crate::stores::{VALUE_BYTES, create, filled, of_size, put, put_side, settle};
-
-const KIB: u64 = 1024;
-const MIB: u64 = 1024 * KIB;
+use crate::stores::{SIZES, VALUE_BYTES, create, filled, of_size, put, put_side, settle};
 
 /// Goal 1: a put is one request, and hardly more with flushes, merges and sweeps.
 pub(super) async fn requests(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
+    let puts = if env.effort.is_quick { 2_000 } else { 10_000 };
     let (buckets, counter) = env.counted_buckets()?;
     let store = create(&buckets, "requests").await?;
     // A bucket is small until its first flush.
-    put(&*store, 0, 0).await?;
-    let before = counter.requests();
-    repeat(20, |number| put(&*store, 0, number)).await?;
-    let alone = (counter.requests() - before) as f64 / 20.0;
+    put(&*store, puts).await?;
+    counter.take();
+    repeat(20, |_| put(&*store, puts)).await?;
+    let alone = counter.take().requests() as f64 / 20.0;
 
-    let puts = if env.effort.is_quick { 2_000 } else { 10_000 };
-    let (requests, bytes) = (counter.requests(), counter.body_bytes());
-    let (server_cpu, client_cpu) = (
-        env.servers.cpu_seconds()?,
-        crate::server::cpu_seconds("self")?,
-    );
-    repeat(puts, |number| put(&*store, 0, number)).await?;
+    let before = Spent::now(env)?;
+    repeat(puts, |_| put(&*store, puts)).await?;
     settle(&store).await?;
-    let each = |total: f64| total / puts as f64;
-    let all = each((counter.requests() - requests) as f64);
-    let sent = each((counter.body_bytes() - bytes) as f64);
-    let server = each(env.servers.cpu_seconds()? - server_cpu) * 1e6;
-    let client = each(crate::server::cpu_seconds("self")? - client_cpu) * 1e6;
+    let counts = counter.take();
+    let (client, server) = before.each(env, puts)?;
 
-    let filled = env.go.fill(
-        "requests-k8s-kv",
-        [("a".to_owned(), noise(1, 100))].into_iter(),
-    );
-    filled.await?;
-    let k8s_kv = env.go.k8s_kv("requests-k8s-kv", 1, env.effort.turn).await?;
-    // The warm-up is not in the samples, but its requests are counted.
-    let theirs = (k8s_kv.requests as f64 / k8s_kv.micros.len() as f64).floor();
-    let finding = Finding::ratio(
-        1,
-        "requests for an uncontended put",
-        alone,
-        Bound::AtMost(1.0),
-    );
+    let content = [("a".to_owned(), noise(1, VALUE_BYTES))];
+    env.go.fill("requests-k8s-kv", content.into_iter()).await?;
+    let before = Spent::now(env)?;
+    let theirs = env.go.k8s_kv("requests-k8s-kv", 1, env.effort.turn).await?;
+    let (_, their_server) = before.each(env, theirs.calls)?;
+    let their_client = theirs.cpu_seconds * 1e6 / theirs.calls as f64;
+
+    let what = "requests for an uncontended put";
+    let finding = Finding::ratio(1, what, alone, Bound::AtMost(1.0)).figure("requests");
+    let their_requests = theirs.requests as f64 / theirs.calls as f64;
     report.findings.push(
         finding
-            .figure("requests")
             .count()
-            .side("k8s-kv", format!("{theirs:.0}")),
+            .side("k8s-kv", format!("{their_requests:.0}")),
     );
     let what = format!("requests a put over {puts} puts, all included");
-    let finding = Finding::ratio(1, what, all, Bound::AtMost(1.2));
+    let all = counts.requests() as f64 / puts as f64;
+    let finding = Finding::ratio(1, what, all, Bound::AtMost(1.2)).figure("requests");
     report.findings.push(
         finding
-            .figure("requests")
             .count()
-            .side("bytes sent", size(sent))
+            .side("by verb", counts.by_verb(puts))
+            .side("bytes sent", size(counts.body_bytes as f64 / puts as f64))
             .side("client CPU", time(client))
-            .side("server CPU", time(server)),
+            .side("server CPU", time(server))
+            .side("k8s-kv client CPU", time(their_client))
+            .side("k8s-kv server CPU", time(their_server)),
     );
     Ok(())
+}
+
+/// Seconds of processor time spent so far.
+struct Spent {
+    client: f64,
+    server: f64,
+}
+
+impl Spent {
+    fn now(env: &Environment) -> anyhow::Result<Self> {
+        Ok(Self {
+            client: crate::server::cpu_seconds("self")?,
+            server: env.servers.cpu_seconds()?,
+        })
+    }
+
+    /// What each of so many calls has taken since, in microseconds: the client, and the servers.
+    fn each(self, env: &Environment, calls: u64) -> anyhow::Result<(f64, f64)> {
+        let now = Self::now(env)?;
+        let each = |seconds: f64| seconds * 1e6 / calls as f64;
+        Ok((
+            each(now.client - self.client),
+            each(now.server - self.server),
+        ))
+    }
 }
 
 /// Goal 2: a put next to a raw patch, and at buckets of several sizes.
 pub(super) async fn flatness(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
     let turn = env.effort.turn;
     let raw = RawMap::create(env.client()?, &env.namespace, "raw-patch").await?;
-    let sizes = [64 * KIB, MIB, 16 * MIB];
     let mut sides = vec![Side::new("raw 1 KiB PATCH", move || {
         let raw = raw.clone();
         drive(1, turn, move |_, number| {
@@ -93,18 +105,13 @@ pub(super) async fn flatness(env: &Environment, report: &mut Report) -> anyhow::
             }
         })
     })];
-    let mut stores = Vec::new();
-    for bytes in sizes {
-        let store = of_size(&env.buckets()?, &format!("flat-{bytes}"), bytes).await?;
-        sides.push(put_side(size(bytes as f64), &store, turn));
-        stores.push(store);
+    for bytes in SIZES {
+        let (store, entries) = of_size(&env.buckets()?, &format!("flat-{bytes}"), bytes).await?;
+        sides.push(put_side(size(bytes as f64), &store, entries, turn));
     }
     let secrets = Buckets::secrets(env.client()?, &env.namespace).without_write_budget();
-    sides.push(put_side(
-        "Secret",
-        &of_size(&secrets, "flat-secret", 64 * KIB).await?,
-        turn,
-    ));
+    let (secret, entries) = of_size(&secrets, "flat-secret", SIZES[0]).await?;
+    sides.push(put_side("Secret", &secret, entries, turn));
     let read_modify_write = RawMap::create(env.client()?, &env.namespace, "raw-put").await?;
     sides.push(Side::new("raw GET + PUT", move || {
         let raw = read_modify_write.clone();
@@ -116,8 +123,9 @@ pub(super) async fn flatness(env: &Environment, report: &mut Report) -> anyhow::
     }));
     let folder = tempfile::tempdir()?;
     let file = RedbStore::open(folder.path().join("kv.redb"), OpenMode::Create).await?;
-    sides.push(put_side("file (fsync)", &Arc::new(file), turn));
-    sides.push(put_side("memory", &Arc::new(MemoryStore::new()), turn));
+    sides.push(put_side("file (fsync)", &Arc::new(file), entries, turn));
+    let memory = Arc::new(MemoryStore::new());
+    sides.push(put_side("memory", &memory, entries, turn));
 
     let measured = interleave(env.effort, &mut sides).await?;
     let p50 = |side: usize| time(measured.median(side, Samples::p50));
@@ -134,7 +142,7 @@ pub(super) async fn flatness(env: &Environment, report: &mut Report) -> anyhow::
         finding = finding.side(&measured.names[side], p50(side));
     }
     report.findings.push(finding);
-    for (index, bytes) in sizes.into_iter().enumerate().skip(1) {
+    for (index, bytes) in SIZES.into_iter().enumerate().skip(1) {
         let what = format!("put p50 at {} to that at 64 KiB", size(bytes as f64));
         let ratio = measured.ratio(index + 1, 1, Samples::p50);
         let finding = Finding::ratio(2, what, ratio, Bound::AtMost(1.2));
@@ -166,11 +174,10 @@ pub(super) async fn next_to_k8s_kv(env: &Environment, report: &mut Report) -> an
         let value = |number| noise(number, VALUE_BYTES);
         let ours = filled(&env.buckets()?, &bucket, entries, value).await?;
         let mut sides = [
-            put_side("ours", &ours, turn),
+            put_side("ours", &ours, entries, turn),
             Side::new("k8s-kv", move || async move {
-                env.go
-                    .k8s_kv(&format!("next-{entries}-k8s-kv"), 1, turn)
-                    .await
+                let theirs = format!("next-{entries}-k8s-kv");
+                Ok(env.go.k8s_kv(&theirs, 1, turn).await?.samples)
             }),
         ];
         let measured = interleave(env.effort, &mut sides).await?;

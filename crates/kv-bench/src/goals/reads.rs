@@ -11,7 +11,7 @@ use crate::environment::Environment;
 use crate::finding::{Bound, Finding};
 use crate::raw::RawMap;
 use crate::rounds::{Side, interleave};
-use crate::stores::of_size;
+use crate::stores::{SIZES, of_size};
 
 /// Goal 7: linearizable gets next to a raw one, at buckets of several sizes, and many at once.
 pub(super) async fn linearizable(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
@@ -24,17 +24,16 @@ pub(super) async fn linearizable(env: &Environment, report: &mut Report) -> anyh
             async move { raw.get().await }
         })
     })];
-    let sizes = [64 * 1024, 1024 * 1024, 16 * 1024 * 1024];
     let mut stores = Vec::new();
-    for bytes in sizes {
-        let store = of_size(&env.buckets()?, &format!("gets-{bytes}"), bytes).await?;
+    for bytes in SIZES {
+        let (store, _) = of_size(&env.buckets()?, &format!("gets-{bytes}"), bytes).await?;
         sides.push(get_side(size(bytes as f64), &store, 1, env));
         stores.push(store);
     }
     sides.push(get_side("64 tasks", &stores[0], 64, env));
     let measured = interleave(env.effort, &mut sides).await?;
     let p50 = |side: usize| time(measured.median(side, Samples::p50));
-    for (index, bytes) in sizes.into_iter().enumerate() {
+    for (index, bytes) in SIZES.into_iter().enumerate() {
         let what = format!("get p50 at {} to a raw 1 KiB GET", size(bytes as f64));
         let ratio = measured.ratio(index + 1, 0, Samples::p50);
         let finding = Finding::ratio(7, what, ratio, Bound::AtMost(1.15));

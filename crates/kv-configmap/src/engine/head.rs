@@ -223,6 +223,11 @@ impl Head {
         self.writers.resolve(batch, base)
     }
 
+    /// How many writers have written after the commit `revision`, as far as the table remembers.
+    pub(crate) fn writers_since(&self, revision: Revision) -> usize {
+        self.writers.since(revision)
+    }
+
     /// The number of the last batch of a writer, while the table remembers it.
     pub(crate) fn last_batch_of(&self, writer: u64) -> Option<u64> {
         self.writers.last_batch_of(writer)

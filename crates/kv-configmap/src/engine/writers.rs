@@ -54,6 +54,12 @@ impl Writers {
         found.map(|writer| writer.counter)
     }
 
+    /// How many writers have applied a batch after the commit `revision`.
+    pub(super) fn since(&self, revision: Revision) -> usize {
+        let newer = |writer: &&proto::Writer| writer.revision > revision.get();
+        self.recent.iter().rev().take_while(newer).count()
+    }
+
     /// Notes that `batch` was applied, up to the commit `revision`.
     pub(super) fn record(&mut self, batch: BatchId, revision: Revision) {
         self.recent.retain(|writer| writer.id != batch.writer);
@@ -112,6 +118,17 @@ mod tests {
             writers.resolve(batch(2, 1), newer_base),
             Resolution::NotApplied
         );
+    }
+
+    #[test]
+    fn those_who_have_written_since_are_counted_once() {
+        let mut writers = Writers::default();
+        for revision in 1..=6 {
+            writers.record(batch(revision % 3, revision), Revision::new(revision));
+        }
+        assert_eq!(writers.since(Revision::ZERO), 3);
+        assert_eq!(writers.since(Revision::new(5)), 1);
+        assert_eq!(writers.since(Revision::new(6)), 0);
     }
 
     #[test]

@@ -1,11 +1,10 @@
 use std::time::Duration;
 
-/// Waits that double up to a bound and are drawn at random below it, so that those who collided
+/// Waits that double up to 250 ms and are drawn at random below it, so that those who collided
 /// once do not collide again. The randomness comes from a seed: the same seed, the same waits.
 #[derive(Debug)]
 pub struct Backoff {
     attempts: u32,
-    longest: Duration,
     random: u64,
 }
 
@@ -18,16 +17,8 @@ impl Backoff {
     pub fn new(seed: u64) -> Self {
         Self {
             attempts: 0,
-            longest: Self::LONGEST,
             random: seed,
         }
-    }
-
-    /// Sets the bound of the waits, 250 ms unless it is set.
-    #[must_use]
-    pub fn with_longest(mut self, longest: Duration) -> Self {
-        self.longest = longest;
-        self
     }
 
     /// How many attempts failed so far.
@@ -40,7 +31,7 @@ impl Backoff {
     pub fn next_wait(&mut self) -> Duration {
         let bound = Self::FIRST
             .saturating_mul(1 << self.attempts.min(10))
-            .min(self.longest);
+            .min(Self::LONGEST);
         self.attempts = self.attempts.saturating_add(1);
         // Timers have no finer steps than milliseconds.
         let millis = bound.as_secs_f64() * 1_000.0 * self.next_fraction();
