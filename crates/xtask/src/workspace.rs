@@ -43,9 +43,12 @@ struct Metadata {
 impl Workspace {
     pub(crate) fn find() -> anyhow::Result<Self> {
         let exe = std::env::current_exe().context("this program's own file is not known")?;
+        // Not the folder of the build: checkouts that share a target directory share this program.
+        let folder = std::env::var_os("CARGO_MANIFEST_DIR");
+        let folder = folder.context("no CARGO_MANIFEST_DIR: run this as `cargo xtask`")?;
         let output = Command::new(cargo_program())
             .args(["metadata", "--no-deps", "--format-version", "1"])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .current_dir(folder)
             .stderr(Stdio::inherit())
             .output()
             .context("cargo could not be started; run this as `cargo xtask`")?;
