@@ -19,8 +19,9 @@ pub(crate) struct Finding {
     pub(crate) value: f64,
     pub(crate) unit: &'static str,
     pub(crate) bound: Bound,
-    /// Whether it counts requests or bytes, which do not depend on the machine.
-    pub(crate) is_count: bool,
+    /// For a count of requests or bytes, which hardly depends on the machine: what a worse one is
+    /// a regression of.
+    regression: Option<Bound>,
 }
 
 impl Finding {
@@ -32,7 +33,7 @@ impl Finding {
             value,
             unit: "x",
             bound,
-            is_count: false,
+            regression: None,
         }
     }
 
@@ -41,8 +42,15 @@ impl Finding {
         self
     }
 
-    pub(crate) fn count(mut self) -> Self {
-        self.is_count = true;
+    /// A count, which is to be as good as the goal.
+    pub(crate) fn count(self) -> Self {
+        let bound = self.bound;
+        self.count_within(bound)
+    }
+
+    /// A count that is near its goal, so that chance decides whether it is reached.
+    pub(crate) fn count_within(mut self, bound: Bound) -> Self {
+        self.regression = Some(bound);
         self
     }
 
@@ -52,7 +60,15 @@ impl Finding {
     }
 
     pub(crate) fn is_reached(&self) -> bool {
-        match self.bound {
+        self.is_within(self.bound)
+    }
+
+    pub(crate) fn is_regression(&self) -> bool {
+        self.regression.is_some_and(|bound| !self.is_within(bound))
+    }
+
+    fn is_within(&self, bound: Bound) -> bool {
+        match bound {
             Bound::AtMost(most) => self.value <= most,
             Bound::AtLeast(least) => self.value >= least,
             Bound::None => true,

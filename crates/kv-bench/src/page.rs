@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::chart;
 use crate::finding::{Bound, Finding};
@@ -95,7 +96,12 @@ pub(crate) fn table(findings: &[Finding]) -> String {
 }
 
 /// Writes `benchmark.md` and the charts.
-pub(crate) fn write(folder: &Path, report: &Report, effort: Effort) -> anyhow::Result<()> {
+pub(crate) fn write(
+    folder: &Path,
+    report: &Report,
+    effort: Effort,
+    took: Duration,
+) -> anyhow::Result<()> {
     fs::create_dir_all(folder)?;
     let mut charts = String::new();
     for chart in Chart::ALL {
@@ -115,6 +121,7 @@ pub(crate) fn write(folder: &Path, report: &Report, effort: Effort) -> anyhow::R
         .replace("{table}", table(&report.findings).trim_end())
         .replace("{charts}", charts.trim_end())
         .replace("{machine}", &machine())
+        .replace("{minutes}", &took.as_secs().div_ceil(60).to_string())
         .replace("{rounds}", &effort.rounds.to_string())
         .replace("{seconds}", &effort.turn.as_secs_f64().to_string());
     fs::write(folder.join("benchmark.md"), page)?;

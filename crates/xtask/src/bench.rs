@@ -19,7 +19,7 @@ pub(crate) struct Bench {
     /// A look of a few minutes, which writes no page
     #[arg(long)]
     quick: bool,
-    /// Fail where a count of requests or bytes misses its goal; times are never judged
+    /// Fail where requests or bytes are more than they were; times are never judged
     #[arg(long)]
     judge_counts: bool,
     /// Write the table and the charts to this folder, unless to `docs/benchmark`
