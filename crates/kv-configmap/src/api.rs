@@ -13,7 +13,8 @@ use serde::de::DeserializeOwned;
 use crate::describe::{BUCKET_ID, PART, describe_segment};
 use crate::engine::{BucketId, NewSegment, SegmentId, Segments};
 use crate::failure::{Failure, FailureKind};
-use crate::object::{Metadata, Object, SEGMENT_KEY, segment_body};
+use crate::object::{Metadata, Object};
+use crate::protobuf::{self, PROTOBUF};
 use crate::resource::Resource;
 
 /// The longest wait for one answer. The API server itself gives up after 34 s; most of that would
@@ -26,7 +27,12 @@ pub(crate) const WATCH_TIMEOUT: Duration = Duration::from_secs(240);
 /// More than the largest object in JSON: 1 MiB of base64 and 256 KiB of annotations.
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
+/// The body of a request, and its media type.
+type Content = (&'static str, Bytes);
+
+const NOTHING: Content = (JSON, Bytes::new());
 const JSON: &str = "application/json";
+const NO_OBJECT: &str = "not an object in protobuf";
 const METADATA_ONLY_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
@@ -39,8 +45,10 @@ pub(crate) struct BucketApi {
     name: String,
 }
 
-/// How many objects one page of a list has.
+/// How many segments one page of a list has; and how many objects of others, whose annotations may
+/// take a quarter of a mebibyte each.
 const PAGE: usize = 500;
+const PAGE_OF_OTHERS: usize = 50;
 
 #[derive(Deserialize)]
 struct List<T> {
@@ -129,12 +137,19 @@ impl BucketApi {
 
     /// Makes the object, unless there is one of its name.
     pub(crate) async fn create(&self, body: Bytes) -> Result<Metadata, Failure> {
+        self.create_of((JSON, body)).await
+    }
+
+    async fn create_of(&self, content: Content) -> Result<Metadata, Failure> {
         let url = format!(
             "{}?fieldManager=kv&fieldValidation=Ignore",
             self.collection_url()
         );
-        let answer = self.exchange(Method::POST, url, METADATA_ONLY, body).await;
-        answer.map(|answer: OnlyMetadata| answer.metadata)
+        let answer = self
+            .answer(Method::POST, url, METADATA_ONLY, content)
+            .await?;
+        let answer: OnlyMetadata = self.read(&answer)?;
+        Ok(answer.metadata)
     }
 
     /// Replaces the object of the version that the body names.
@@ -184,7 +199,8 @@ impl BucketApi {
                 let code = StatusCode::from_u16(status.code);
                 let body = serde_json::to_vec(&status).unwrap_or_default();
                 let code = code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                Failure::of_status(&self.describe(), code, &http::HeaderMap::new(), &body)
+                let headers = http::HeaderMap::new();
+                Failure::of_status(&self.describe(), code, &headers, &body.into())
             }
             other => Failure::of_transport(&self.describe(), other),
         })
@@ -196,15 +212,19 @@ impl BucketApi {
 
     /// Reads a segment. `None`: it is gone.
     pub(crate) async fn segment(&self, id: SegmentId) -> Result<Option<Bytes>, Failure> {
-        let object = self.segment_object(id).await?;
-        // What is not there, or is no base64, is found out where the bytes are checked.
-        let bytes = |object: Object| object.data(self.resource, SEGMENT_KEY).unwrap_or_default();
-        Ok(object.map(bytes))
+        let answer = self.answer(Method::GET, self.segment_url(id), PROTOBUF, NOTHING);
+        let Some(answer) = missing_is_none(answer.await)? else {
+            return Ok(None);
+        };
+        // What is not there is found out where the bytes are checked.
+        let segment = protobuf::segment(self.resource, &answer);
+        let segment = segment.ok_or_else(|| self.unreadable(NO_OBJECT))?;
+        Ok(Some(segment.bytes))
     }
 
     /// Reads the object of a segment. `None`: it is gone.
     pub(crate) async fn segment_object(&self, id: SegmentId) -> Result<Option<Object>, Failure> {
-        let url = format!("{}/{}", self.collection_url(), self.segment_name(id));
+        let url = self.segment_url(id);
         missing_is_none(self.exchange(Method::GET, url, JSON, Bytes::new()).await)
     }
 
@@ -212,13 +232,13 @@ impl BucketApi {
     /// included.
     pub(crate) async fn all_segments(&self, bucket: &str) -> Result<Segments, Failure> {
         let url = format!("{}?{}", self.collection_url(), segments_of(bucket));
-        let list: List<Object> = self.exchange(Method::GET, url, JSON, Bytes::new()).await?;
-        let objects = list.items.into_iter().flatten();
-        let content = objects.filter_map(|object| {
-            let bytes = object.data(self.resource, SEGMENT_KEY)?;
-            Some((self.segment_id(&object.metadata)?, bytes))
-        });
-        Ok(content.collect())
+        let answer = self.answer(Method::GET, url, PROTOBUF, NOTHING).await?;
+        let segments = protobuf::segments(self.resource, &answer);
+        let segments = segments.ok_or_else(|| self.unreadable(NO_OBJECT))?;
+        let segments = segments.into_iter();
+        Ok(segments
+            .filter_map(|one| Some((self.segment_id(&one.name)?, one.bytes)))
+            .collect())
     }
 
     /// Makes a segment that belongs to the head `owner`.
@@ -231,37 +251,43 @@ impl BucketApi {
         let mut metadata = Metadata::named(&self.segment_name(segment.id), &self.namespace);
         describe_segment(&mut metadata, &self.name, bucket, segment.bytes.len());
         metadata.set_owner(self.resource, owner);
-        let body = segment_body(self.resource, &metadata, &segment.bytes);
-        match self.create(body).await {
+        let body = protobuf::segment_body(self.resource, &metadata, &segment.bytes);
+        match self.create_of((PROTOBUF, body)).await {
             // An earlier request has made it: nobody else uses its name.
             Err(failure) if failure.kind == FailureKind::AlreadyExists => Ok(()),
+            // About another object: the quota of the namespace was changed meanwhile.
+            Err(failure) if failure.kind == FailureKind::Conflict => {
+                Err(Failure::new(FailureKind::Later(None), failure.error))
+            }
             created => created.map(drop),
         }
     }
 
-    /// The metadata of all segments of a bucket.
+    /// The metadata of all segments of a bucket: not those of a copy of it under another name.
     pub(crate) async fn segments(&self, bucket: &str) -> Result<Vec<Metadata>, Failure> {
         let selector = format!("&{}", segments_of(bucket));
-        self.list_metadata(&selector, Some).await
+        let ours = |object: Metadata| self.segment_id(object.name()).is_some().then_some(object);
+        self.list_metadata(&selector, PAGE, ours).await
     }
 
     /// The metadata of all objects that are named as segments of this bucket, whatever they are.
     pub(crate) async fn named_as_segments(&self) -> Result<Vec<(SegmentId, Metadata)>, Failure> {
-        let named = |object: Metadata| Some((self.segment_id(&object)?, object));
-        self.list_metadata("", named).await
+        let named = |object: Metadata| Some((self.segment_id(object.name())?, object));
+        self.list_metadata("", PAGE_OF_OTHERS, named).await
     }
 
     /// Lists what `take` takes, page by page.
     async fn list_metadata<T>(
         &self,
         selector: &str,
+        page: usize,
         take: impl Fn(Metadata) -> Option<T>,
     ) -> Result<Vec<T>, Failure> {
         let mut found = Vec::new();
         let mut after = String::new();
         loop {
             let url = format!(
-                "{}?limit={PAGE}{selector}&continue={after}",
+                "{}?limit={page}{selector}&continue={after}",
                 self.collection_url()
             );
             let answer = self
@@ -295,8 +321,8 @@ impl BucketApi {
     }
 
     /// The segment that an object is named as.
-    fn segment_id(&self, object: &Metadata) -> Option<SegmentId> {
-        let id = object.name().strip_prefix(&self.name)?.strip_prefix('.')?;
+    fn segment_id(&self, object: &str) -> Option<SegmentId> {
+        let id = object.strip_prefix(&self.name)?.strip_prefix('.')?;
         SegmentId::parse(id)
     }
 
@@ -326,6 +352,11 @@ impl BucketApi {
         format!("{}/{}", self.collection_url(), self.name)
     }
 
+    fn segment_url(&self, id: SegmentId) -> String {
+        format!("{}/{}", self.collection_url(), self.segment_name(id))
+    }
+
+    /// Sends JSON, and reads the answer as such.
     async fn exchange<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -333,19 +364,31 @@ impl BucketApi {
         accept: &str,
         body: Bytes,
     ) -> Result<T, Failure> {
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.send(method, url, accept, body));
+        let answer = self.answer(method, url, accept, (JSON, body)).await?;
+        self.read(&answer)
+    }
+
+    fn read<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, Failure> {
+        serde_json::from_slice(answer).map_err(|error| self.unreadable(error))
+    }
+
+    /// The body of the answer to a request that succeeded.
+    async fn answer(
+        &self,
+        method: Method,
+        url: String,
+        accept: &str,
+        content: Content,
+    ) -> Result<Bytes, Failure> {
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.send(method, url, accept, content));
         let (status, headers, body) = answer
             .await
             .unwrap_or_else(|_| Err(Failure::of_timeout(&self.describe(), ANSWER_TIMEOUT)))?;
         if !status.is_success() {
-            return Err(Failure::of_status(
-                &self.describe(),
-                status,
-                &headers,
-                &body,
-            ));
+            let store = self.describe();
+            return Err(Failure::of_status(&store, status, &headers, &body));
         }
-        serde_json::from_slice(&body).map_err(|error| self.unreadable(error))
+        Ok(body)
     }
 
     async fn send(
@@ -353,13 +396,13 @@ impl BucketApi {
         method: Method,
         url: String,
         accept: &str,
-        body: Bytes,
+        (content_type, body): Content,
     ) -> Result<(StatusCode, http::HeaderMap, Bytes), Failure> {
         let request = Request::builder()
             .method(method)
             .uri(url)
             .header(header::ACCEPT, accept)
-            .header(header::CONTENT_TYPE, JSON)
+            .header(header::CONTENT_TYPE, content_type)
             .body(Body::from(body))
             .map_err(|error| self.unreadable(error))?;
         let answer = self.client.send(request).await;

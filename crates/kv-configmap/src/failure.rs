@@ -1,10 +1,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use kv_core::backend::Backoff;
 use kv_core::{Error, Source};
 use serde::Deserialize;
+
+use crate::protobuf;
 
 /// The longest `Retry-After` that is waited for.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -106,7 +109,7 @@ impl Failure {
         store: &str,
         code: StatusCode,
         headers: &HeaderMap,
-        body: &[u8],
+        body: &Bytes,
     ) -> Self {
         let status = Status::parse(code, body);
         let kind = status.kind(code, headers);
@@ -149,12 +152,27 @@ struct Details {
     retry_after_seconds: u64,
 }
 
+impl From<protobuf::Status> for Status {
+    fn from(status: protobuf::Status) -> Self {
+        let details = status.details.unwrap_or_default();
+        Self {
+            message: status.message,
+            reason: status.reason,
+            details: Details {
+                retry_after_seconds: details.retry_after_seconds.into(),
+            },
+        }
+    }
+}
+
 impl Status {
-    fn parse(code: StatusCode, body: &[u8]) -> Self {
-        serde_json::from_slice(body).unwrap_or_else(|_| Self {
-            message: code.canonical_reason().unwrap_or("an error").to_owned(),
-            ..Self::default()
-        })
+    fn parse(code: StatusCode, body: &Bytes) -> Self {
+        let json = serde_json::from_slice(body).ok();
+        json.or_else(|| protobuf::status(body).map(Self::from))
+            .unwrap_or_else(|| Self {
+                message: code.canonical_reason().unwrap_or("an error").to_owned(),
+                ..Self::default()
+            })
     }
 
     fn describe(&self, code: StatusCode) -> String {
@@ -179,6 +197,8 @@ impl Status {
             {
                 FailureKind::Later(retry_after(headers, self))
             }
+            // Of a proxy that has waited for the answer.
+            StatusCode::REQUEST_TIMEOUT => FailureKind::Unknown,
             code if code.is_client_error() => FailureKind::Refused,
             _ if self.is_etcd_full() => FailureKind::Refused,
             _ => FailureKind::Unknown,
@@ -227,7 +247,8 @@ mod tests {
 
     fn kind(code: u16, body: &str) -> FailureKind {
         let code = StatusCode::from_u16(code).unwrap();
-        Failure::of_status("a test", code, &HeaderMap::new(), body.as_bytes()).kind
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        Failure::of_status("a test", code, &HeaderMap::new(), &body).kind
     }
 
     #[test]
@@ -270,7 +291,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::RETRY_AFTER, "3".parse().unwrap());
         let code = StatusCode::TOO_MANY_REQUESTS;
-        let failure = Failure::of_status("a test", code, &headers, b"too many requests");
+        let body = Bytes::from_static(b"too many requests");
+        let failure = Failure::of_status("a test", code, &headers, &body);
         assert_eq!(
             failure.kind,
             FailureKind::Later(Some(Duration::from_secs(3)))

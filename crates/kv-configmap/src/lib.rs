@@ -82,11 +82,12 @@
 //!
 //! kube's client tries requests again by itself on 429, 503 and 504, writes included, unless
 //! `Config::default_retry` is `false`. The store finds a write by its batch id also behind such a
-//! client, but prefers `false`: it knows better which request to repeat, and for how long. Three
+//! client, but prefers `false`: it knows better which request to repeat, and for how long. Four
 //! cases are safe only with `false`. In each the client hides an answer of 503 or 504 to a write
 //! that was applied. Where a bucket is torn down and made anew meanwhile, or 128 other writers
-//! commit meanwhile, the write can be applied again; and a caller who gives up while later requests
-//! are refused is told `Unavailable`, though the first one was applied.
+//! commit meanwhile, the write can be applied again; where later requests are refused until the
+//! caller gives up, or the head cannot be read any more, the caller is told an error, though the
+//! first request was applied.
 
 mod api;
 mod assemble;
@@ -101,13 +102,21 @@ mod engine;
 mod failure;
 mod follower;
 mod handle;
-#[cfg_attr(not(feature = "simulation"), allow(dead_code, unreachable_pub))]
+#[cfg_attr(
+    not(feature = "simulation"),
+    allow(
+        dead_code,
+        unreachable_pub,
+        reason = "only a simulation takes hold of them"
+    )
+)]
 mod hooks;
 mod known;
 mod lifecycle;
 mod maintainer;
 mod name;
 mod object;
+mod protobuf;
 mod reader;
 mod repair;
 mod report;

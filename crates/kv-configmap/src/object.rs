@@ -86,6 +86,20 @@ impl Metadata {
         self.0.insert("managedFields".to_owned(), json!([{}]));
     }
 
+    /// The texts in a field by key: `labels`, `annotations`.
+    pub(crate) fn texts(&self, field: &str) -> impl Iterator<Item = (&str, &str)> {
+        let entries = self.0.get(field).and_then(Value::as_object);
+        let entries = entries.into_iter().flatten();
+        entries.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
+    }
+
+    /// The names and uids of the owners.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = (&str, &str)> {
+        let owners = self.0.get("ownerReferences").and_then(Value::as_array);
+        let owners = owners.into_iter().flatten();
+        owners.filter_map(|owner| Some((owner["name"].as_str()?, owner["uid"].as_str()?)))
+    }
+
     pub(crate) fn text(&self, field: &str) -> &str {
         self.0
             .get(field)
@@ -163,29 +177,14 @@ impl Object {
 
 /// The body of a request that writes a head.
 pub(crate) fn head_body(resource: Resource, metadata: &Metadata, head: &[u8]) -> Bytes {
-    body(resource, metadata, "", HEAD_KEY, head)
-}
-
-/// The body of a request that makes a segment.
-pub(crate) fn segment_body(resource: Resource, metadata: &Metadata, segment: &[u8]) -> Bytes {
-    body(
-        resource,
-        metadata,
-        r#""immutable":true,"#,
-        SEGMENT_KEY,
-        segment,
-    )
-}
-
-fn body(resource: Resource, metadata: &Metadata, fields: &str, key: &str, bytes: &[u8]) -> Bytes {
     let metadata = Value::Object(metadata.0.clone());
     let (kind, field) = (resource.kind(), resource.data_field());
     // Base64 needs no escaping, so that a megabyte of it need not go through a JSON writer.
     let mut body = format!(
-        r#"{{"apiVersion":"v1","kind":"{kind}",{fields}"metadata":{metadata},"{field}":{{"{key}":""#
+        r#"{{"apiVersion":"v1","kind":"{kind}","metadata":{metadata},"{field}":{{"{HEAD_KEY}":""#
     );
-    body.reserve(bytes.len() / 3 * 4 + 8);
-    STANDARD.encode_string(bytes, &mut body);
+    body.reserve(head.len() / 3 * 4 + 8);
+    STANDARD.encode_string(head, &mut body);
     body.push_str("\"}}");
     Bytes::from(body)
 }

@@ -42,7 +42,9 @@
 //!
 //! # What differs from a real server
 //!
-//! - JSON Patch and server-side apply are answered with 415; protobuf and YAML too.
+//! - JSON Patch and server-side apply are answered with 415; YAML too.
+//! - Protobuf is served for ConfigMaps and Secrets, full objects only, with the names, labels,
+//!   annotations, owners, finalizers, uid and version of their metadata; not for watches.
 //! - `propagationPolicy` is ignored: every deletion is a background one.
 //! - A namespace that is deleted stays until [`FakeApiServer::finish_namespaces`].
 //! - `fieldValidation=Warn` sends no warnings, and `Strict` looks at the bodies of creates and
@@ -69,6 +71,7 @@ mod log;
 mod managed_fields;
 mod object;
 mod patch;
+mod protobuf;
 mod query;
 mod read;
 mod registry;

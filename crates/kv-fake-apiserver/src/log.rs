@@ -56,7 +56,7 @@ impl RequestLog {
             name: request.name.clone(),
             query: request.raw_query.clone(),
             metadata_only: request.metadata_only,
-            body_bytes: request.body.len(),
+            body_bytes: request.body_bytes,
             code: None,
         });
         Ticket(self.first + self.records.len() as u64 - 1)

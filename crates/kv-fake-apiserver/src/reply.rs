@@ -4,6 +4,9 @@ use bytes::Bytes;
 use kube::core::Status;
 use serde_json::{Value, json};
 
+use crate::protobuf::{self, PROTOBUF};
+use crate::request::ApiRequest;
+
 /// A code, a body and the headers that matter.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
@@ -21,6 +24,17 @@ impl Reply {
             retry_after: None,
             body: body.into(),
         }
+    }
+
+    /// In protobuf, where the request wants it and it is JSON.
+    pub(crate) fn wanted_by(mut self, request: &ApiRequest) -> Reply {
+        if request.wants_protobuf
+            && let Some(body) = protobuf::from_json(&self.body)
+        {
+            self.body = body;
+            self.content_type = PROTOBUF;
+        }
+        self
     }
 
     pub(crate) fn text(code: u16, content_type: &'static str, body: &'static str) -> Reply {

@@ -5,8 +5,11 @@ use http::request::Parts;
 use http::{HeaderMap, Method, header};
 
 use crate::kind::Kind;
+use crate::protobuf::{self, PROTOBUF};
 use crate::query::{Query, decode};
-use crate::status::{Result, method_not_allowed, not_acceptable, unknown_resource, wrong_form};
+use crate::status::{
+    Result, bad_request, method_not_allowed, not_acceptable, unknown_resource, wrong_form,
+};
 use crate::verb::Verb;
 
 /// What a request asks for.
@@ -20,9 +23,14 @@ pub(crate) struct ApiRequest {
     pub(crate) raw_query: String,
     /// Whether only the metadata is to be answered.
     pub(crate) metadata_only: bool,
+    /// Whether the answer is to be protobuf.
+    pub(crate) wants_protobuf: bool,
     pub(crate) content_type: String,
     pub(crate) user_agent: String,
+    /// In JSON, whatever it came in.
     pub(crate) body: Bytes,
+    /// The size of the body as it came.
+    pub(crate) body_bytes: usize,
 }
 
 impl ApiRequest {
@@ -32,8 +40,11 @@ impl ApiRequest {
         let raw_query = parts.uri.query().unwrap_or_default().to_owned();
         let query = Query::parse(&raw_query);
         let verb = verb(&parts.method, target.name.is_some(), &query)?;
-        let form = Form::parse(text(&parts.headers, header::ACCEPT))?;
+        let (form, wants_protobuf) = Form::parse(text(&parts.headers, header::ACCEPT))?;
         form.check(verb, target.kind)?;
+        if wants_protobuf && (verb == Verb::Watch || target.kind == Kind::Namespace) {
+            return Err(not_acceptable());
+        }
         Ok(ApiRequest {
             verb,
             kind: target.kind,
@@ -42,10 +53,24 @@ impl ApiRequest {
             query,
             raw_query,
             metadata_only: form != Form::Full,
+            wants_protobuf,
             content_type: media_type(text(&parts.headers, header::CONTENT_TYPE)),
             user_agent: text(&parts.headers, header::USER_AGENT).to_owned(),
             body: Bytes::new(),
+            body_bytes: 0,
         })
+    }
+
+    pub(crate) fn with_body(mut self, body: Bytes) -> Result<ApiRequest> {
+        self.body_bytes = body.len();
+        self.body = body;
+        if self.content_type == PROTOBUF {
+            let object = protobuf::to_json(self.kind, &self.body);
+            let object = object.ok_or_else(|| bad_request("the body is no such object"))?;
+            self.body = object.to_string().into();
+            self.content_type = "application/json".to_owned();
+        }
+        Ok(self)
     }
 
     /// The name in the URL, or nothing for a collection.
@@ -148,10 +173,14 @@ enum Form {
 }
 
 impl Form {
-    /// Takes the first alternative that the server has, as the real one does.
-    fn parse(accept: &str) -> Result<Form> {
+    /// Takes the first alternative that the server has, as the real one does; and says whether it
+    /// is protobuf.
+    fn parse(accept: &str) -> Result<(Form, bool)> {
         if accept.is_empty() {
-            return Ok(Form::Full);
+            return Ok((Form::Full, false));
+        }
+        if media_type(accept) == PROTOBUF && !accept.contains("as=") {
+            return Ok((Form::Full, true));
         }
         let json = |alternative: &&str| {
             let media_type = media_type(alternative);
@@ -176,6 +205,7 @@ impl Form {
             .split(',')
             .filter(json)
             .find_map(form)
+            .map(|form| (form, false))
             .ok_or_else(not_acceptable)
     }
 

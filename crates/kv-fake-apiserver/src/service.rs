@@ -105,8 +105,9 @@ impl FakeService {
         if let Some(reply) = outside_the_api(parts.uri.path()) {
             return respond(&reply);
         }
-        let request = match ApiRequest::parse(&parts) {
-            Ok(request) => ApiRequest { body, ..request },
+        let request = ApiRequest::parse(&parts).and_then(|request| request.with_body(body));
+        let request = match request {
+            Ok(request) => request,
             Err(status) => return respond(&Reply::refusal(&status)),
         };
         let (ticket, fault, latency) = {
@@ -161,7 +162,8 @@ impl FakeService {
             (Answer::Refused, _) => Err(connection_refused()),
             (Answer::Reset, _) => Err(connection_reset()),
             (Answer::Canned(canned), _) => {
-                self.respond_with(ticket, Outcome::Reply(canned.reply(request)))
+                let reply = canned.reply(request).wanted_by(request);
+                self.respond_with(ticket, Outcome::Reply(reply))
             }
             (Answer::Late(delay), Some(outcome)) => {
                 sleep(delay).await;
@@ -190,8 +192,9 @@ impl FakeService {
 
     async fn carry_out(&self, request: &ApiRequest) -> Outcome {
         match self.try_carry_out(request).await {
-            Ok(outcome) => outcome,
-            Err(status) => Outcome::Reply(Reply::refusal(&status)),
+            Ok(Outcome::Reply(reply)) => Outcome::Reply(reply.wanted_by(request)),
+            Ok(watch) => watch,
+            Err(status) => Outcome::Reply(Reply::refusal(&status).wanted_by(request)),
         }
     }
 
@@ -199,7 +202,7 @@ impl FakeService {
         if let Some(rights) = &self.rights {
             rights.check(request)?;
         }
-        if request.body.len() > BODY_LIMIT {
+        if request.body_bytes > BODY_LIMIT {
             return Err(body_too_large(BODY_LIMIT));
         }
         self.await_version(handler::awaited_version(request)?)

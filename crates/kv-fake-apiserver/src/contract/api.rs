@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use http_body_util::BodyExt;
 use kube::Client;
@@ -146,8 +147,8 @@ impl Call<'_> {
         self
     }
 
-    pub(super) fn raw(mut self, body: &str) -> Self {
-        self.body = body.as_bytes().to_vec();
+    pub(super) fn raw(mut self, body: impl AsRef<[u8]>) -> Self {
+        self.body = body.as_ref().to_vec();
         self
     }
 
@@ -186,6 +187,14 @@ impl Call<'_> {
             .expect("a whole body");
         let body = serde_json::from_slice(&bytes).expect("a JSON body");
         Answer { code, body }
+    }
+
+    /// The code and the body of an answer in another form than JSON.
+    pub(super) async fn bytes(self) -> (u16, Bytes) {
+        let response = self.response().await;
+        let code = response.status().as_u16();
+        let body = response.into_body().collect_bytes().await;
+        (code, body.expect("a whole body"))
     }
 
     /// The code alone, of an answer that may be of any form and length.

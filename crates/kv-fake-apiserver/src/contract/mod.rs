@@ -26,6 +26,7 @@ mod list;
 mod metadata;
 mod namespace;
 mod patch;
+mod protobuf;
 mod put;
 mod secret;
 mod validation;
@@ -107,6 +108,9 @@ macro_rules! contract_cases {
             metadata::every_verb_answers_with_metadata_only,
             metadata::a_list_of_metadata_has_a_form_of_its_own,
             metadata::an_empty_list_of_metadata_has_null_items,
+            protobuf::an_object_is_the_same_in_protobuf,
+            protobuf::lists_and_refusals_come_in_protobuf_too,
+            protobuf::what_is_no_protobuf_is_bad,
             list::a_list_has_a_version_and_items_without_kind,
             list::labels_select_by_equality_and_sets,
             list::fields_select_by_name,
