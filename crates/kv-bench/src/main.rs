@@ -57,7 +57,7 @@ struct Compare {
     /// A look of a few minutes: fewer and shorter rounds, smaller buckets
     #[arg(long)]
     quick: bool,
-    /// Fail where requests or bytes are more than they were; times are never judged
+    /// Fail where a count of requests or bytes passes its regression bound; times are never judged
     #[arg(long)]
     judge_counts: bool,
     /// Also write the table and the charts to this folder

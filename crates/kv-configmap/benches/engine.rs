@@ -1,10 +1,15 @@
 //! What the bucket engine costs without a server: `cargo bench -p kv-configmap`.
 
 // The engine is private to the crate and depends on nothing of it but these hooks.
-#[allow(dead_code, unreachable_pub, unused_imports)]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "not all of it is measured"
+)]
 #[path = "../src/engine/mod.rs"]
 mod engine;
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code, unreachable_pub, reason = "not all of it is measured")]
 #[path = "../src/hooks.rs"]
 mod hooks;
 

@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use kv_core::Error;
+use kv_core::backend::Backoff;
+use rand::RngExt;
+use tokio::time::sleep;
 
 use crate::engine::{BucketId, SegmentId, SegmentRef, Segments};
 use crate::failure::{Failure, FailureKind};
@@ -18,6 +22,9 @@ const LARGE_HEAD_BYTES: usize = 16 * 1024;
 /// Up to this size, all segments of a bucket are read with one request: further connections would
 /// take longer than what they fetch, and the answer is still within its bound.
 const LISTED_BYTES: u64 = 2 * 1024 * 1024;
+
+/// How often a segment is asked for again.
+const FETCH_ATTEMPTS: u32 = 4;
 
 /// How often a read begins again because a segment was merged away meanwhile.
 const READS: usize = 8;
@@ -160,7 +167,7 @@ impl Shared {
         mut found: Segments,
     ) -> Result<Segments, ReadError> {
         let fetch = |segment: SegmentRef| async move {
-            let bytes = self.api.segment(segment.id).await?;
+            let bytes = self.fetch_one(segment.id).await?;
             let bytes = bytes.ok_or(ReadError::Gone(segment.id))?;
             Ok::<_, ReadError>((segment.id, bytes))
         };
@@ -169,6 +176,19 @@ impl Shared {
         let fetched = stream::iter(fetches).buffer_unordered(SEGMENTS_AT_ONCE);
         found.extend(fetched.try_collect::<Segments>().await?);
         Ok(found)
+    }
+
+    /// With a few attempts: one failure is no reason to read all the others again.
+    async fn fetch_one(&self, id: SegmentId) -> Result<Option<Bytes>, Failure> {
+        let mut backoff = Backoff::new(self.hooks.random().random());
+        loop {
+            match self.api.segment(id).await {
+                Err(failure) if failure.is_transient() && backoff.attempts() < FETCH_ATTEMPTS => {
+                    sleep(failure.wait(&mut backoff)).await;
+                }
+                fetched => return fetched,
+            }
+        }
     }
 
     fn unsupported(&self, what: &str) -> Error {

@@ -1,6 +1,6 @@
 //! One attempt of the committer: decide, write, and find out what became of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use kv_core::backend::Backoff;
 use kv_core::{Clock, Commit, Error, Result};
 use tokio::time::Duration;
 
-use crate::committer::{Committer, Fate, Pending, value_bytes};
+use crate::committer::{Committer, Fate, Pending, content_bytes};
 use crate::describe::describe_head;
 use crate::engine::{BatchId, BucketId, Head, Proposal, Request, Write, propose};
 use crate::failure::{Failure, FailureKind};
@@ -104,7 +104,11 @@ impl Committer {
                 }
                 if let Some((base, segments)) = late {
                     let (id, owner) = (base.head.id(), &base.metadata);
-                    let _ = self.shared.create_segments(id, &segments, owner).await;
+                    let made = &mut HashSet::new();
+                    let _ = self
+                        .shared
+                        .create_segments(id, &segments, owner, made)
+                        .await;
                 }
                 next
             }
@@ -147,7 +151,7 @@ impl Committer {
             .collect();
         let values: usize = transactions
             .iter()
-            .map(|transaction| value_bytes(transaction))
+            .map(|transaction| content_bytes(transaction))
             .sum();
         let bytes = base.head.bytes_to_encode() + values;
         let (base, now, store) = (
@@ -200,11 +204,11 @@ impl Committer {
         let (id, owner) = (base.head.id(), &base.metadata);
         let hooks = &self.shared.hooks;
         hooks.reach(CrashPoint::BeforeSegmentsOfCommit).await;
-        self.shared.create_segments(id, &segments, owner).await?;
+        let made = &mut self.posted.segments;
+        self.shared
+            .create_segments(id, &segments, owner, made)
+            .await?;
         hooks.reach(CrashPoint::SegmentsOfCommitMade).await;
-        self.posted
-            .segments
-            .extend(segments.iter().map(|segment| segment.id));
         Ok(())
     }
 

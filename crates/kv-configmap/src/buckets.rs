@@ -137,9 +137,9 @@ impl Buckets {
     }
 
     /// Sets how many bytes of objects are written to the cluster: 256 KiB a second over time, and
-    /// 4 MiB at once, unless it is set. Writes wait while that is used up, at most 5 s each, and
-    /// share more transactions each; none fails for it. All buckets that are opened from this
-    /// `Buckets` and its clones share the budget.
+    /// 4 MiB at once, unless it is set. Writes wait while that is used up, at most 5 s for each
+    /// object, and share more transactions each; a transaction of many segments can reach its
+    /// deadline. All buckets that are opened from this `Buckets` and its clones share the budget.
     #[must_use]
     pub fn with_write_budget(self, bytes_per_second: u64, burst_bytes: u64) -> Self {
         self.with_budget(Some(Rate {

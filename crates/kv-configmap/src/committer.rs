@@ -7,7 +7,7 @@ use kv_core::{Commit, Operation, Result, Transaction};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::attempt::Next;
 use crate::contention::Contention;
@@ -37,7 +37,7 @@ impl Job {
     }
 }
 
-/// How many transactions, and how many bytes of values, go into one write.
+/// How many transactions, and how many bytes of keys and values, go into one write.
 const BATCH_TRANSACTIONS: usize = 1_024;
 const BATCH_BYTES: usize = 1024 * 1024;
 
@@ -140,6 +140,7 @@ impl Committer {
             } else {
                 let batch = self.take_batch();
                 self.commit(batch).await;
+                self.contention.end_batch(Instant::now());
             }
         }
     }
@@ -208,7 +209,7 @@ impl Committer {
         let mut batch = Vec::new();
         let mut bytes = 0;
         while let Some(pending) = self.backlog.pop_front() {
-            bytes += value_bytes(&pending.request.transaction);
+            bytes += content_bytes(&pending.request.transaction);
             if bytes > BATCH_BYTES && !batch.is_empty() {
                 self.backlog.push_front(pending);
                 break;
@@ -221,7 +222,7 @@ impl Committer {
     /// Answers every transaction of the batch for which somebody waits.
     async fn commit(&mut self, mut batch: Vec<Pending>) {
         let mut backoff = Backoff::new(self.random.random());
-        self.contention.begin_batch();
+        self.leave_after_a_turn().await;
         // Whether the known state is at least as new as every call of this batch.
         let mut fresh = false;
         self.one_by_one = false;
@@ -250,30 +251,53 @@ impl Committer {
 }
 
 impl Committer {
-    /// After a conflict, whose reason was read just now. Who waits reads again: a base that was read
-    /// before the wait loses against whoever did not wait, every time.
-    async fn let_others_pass(&mut self) {
+    /// Leaves the bucket to the others before the next batch, if they may have waited for long.
+    async fn leave_after_a_turn(&mut self) {
         let known = self.shared.known();
-        let Some(Present { head, .. }) = known.present().map(|present| &**present) else {
+        let Some(present) = known.present() else {
             return;
         };
-        let seen = |since| head.writers_since(since);
-        let longest = self.contention.longest_wait(head.revision(), seen);
-        let wait = self.random.random_range(0..=longest.as_millis() as u64);
-        if wait == 0 {
-            return;
+        let writers = |since| present.head.writers_since(since, self.writer);
+        let revision = present.head.revision();
+        let longest = self
+            .contention
+            .begin_batch(Instant::now(), revision, writers);
+        if let Some(longest) = longest {
+            self.wait_for_others(longest).await;
         }
-        let wait = Duration::from_millis(wait);
-        tokio::time::sleep(wait).await;
+    }
+
+    /// After a conflict, whose reason was read just now.
+    async fn let_others_pass(&mut self) {
+        let known = self.shared.known();
+        let Some(present) = known.present() else {
+            return;
+        };
+        let writers = |since| present.head.writers_since(since, self.writer);
+        let revision = present.head.revision();
+        let longest = self
+            .contention
+            .wait_after_conflict(Instant::now(), revision, writers);
+        if !longest.is_zero() {
+            self.wait_for_others(longest).await;
+        }
+    }
+
+    /// Who waits reads again: a base that was read before the wait loses against whoever did not
+    /// wait, every time.
+    async fn wait_for_others(&mut self, longest: Duration) {
+        let millis = self.random.random_range(0..=longest.as_millis() as u64);
+        tokio::time::sleep(Duration::from_millis(millis)).await;
         // Where it fails, the next attempt meets the failure, or a conflict.
         let _ = self.shared.refresh().await;
+        self.contention.begin_turn(Instant::now());
     }
 }
 
-pub(crate) fn value_bytes(transaction: &Transaction) -> usize {
+pub(crate) fn content_bytes(transaction: &Transaction) -> usize {
     let bytes = |operation: &Operation| match operation {
-        Operation::Put { value, .. } => value.len(),
-        Operation::Delete { .. } => 0,
+        Operation::Put { key, value, .. } => key.as_str().len() + value.len(),
+        Operation::Delete { key, .. } => key.as_str().len(),
     };
     transaction.operations().iter().map(bytes).sum()
 }

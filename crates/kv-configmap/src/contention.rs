@@ -1,36 +1,89 @@
 use std::time::Duration;
 
 use kv_core::Revision;
+use tokio::time::Instant;
 
-/// How long a writer that met a conflict leaves the bucket to the others.
+/// How long a writer leaves the bucket to the others, where there are any.
 ///
-/// Each waits at random up to a time that grows with the number of writers at work, so that about
-/// one of them comes at a time, however many they are.
+/// After a conflict each waits at random up to a time that grows with the number of writers at work,
+/// so that about one of them comes at a time, however many they are. Whoever is in goes on without a
+/// conflict, because its base is the newest, and does not see the others: so it leaves, too, when its
+/// turn is over.
 #[derive(Debug, Default)]
 pub(crate) struct Contention {
-    /// How many other writers were at work, as far as the last batches saw it.
-    others: usize,
-    batch: Conflicts,
+    conflicts: u32,
+    turn: Option<Turn>,
+    window: Option<Window>,
 }
 
-/// The conflicts of one batch.
-#[derive(Debug, Default)]
-struct Conflicts {
-    count: u32,
-    /// What the bucket was at when the first one was met.
-    since: Option<Revision>,
+/// Batches one after the other.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    began: Instant,
+    /// When its last batch ended, so far.
+    ended: Instant,
+}
+
+/// The time in which a writer counts as at work: one to two seconds.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    began: Mark,
+    middle: Mark,
+}
+
+/// What the bucket was at.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    at: Instant,
+    revision: Revision,
 }
 
 impl Contention {
-    /// About four times what a write takes. Much less has most attempts meet a conflict; more leaves
+    /// A few times what a write takes. Much less has most attempts meet a conflict; more leaves
     /// the bucket unused, or to whoever does not wait.
     const FOR_EACH_OTHER: Duration = Duration::from_millis(16);
     const LONGEST: Duration = Duration::from_secs(1);
+    /// Some writes: a longer turn has the others wait, a shorter one spends more of the time on
+    /// changing turns.
+    const TURN: Duration = Duration::from_millis(16);
+    /// The turn of who has seen nobody: others may be locked out, and nothing else tells.
+    const TURN_ALONE: Duration = Duration::from_secs(1);
 
-    /// The next batch begins. Those who have gone are forgotten after a while.
-    pub(crate) fn begin_batch(&mut self) {
-        self.others = self.others.saturating_sub(1 + self.others / 8);
-        self.batch = Conflicts::default();
+    /// The next batch begins, with the bucket known at `revision`. Says how long to wait before it,
+    /// at most, where the turn is over.
+    pub(crate) fn begin_batch(
+        &mut self,
+        now: Instant,
+        revision: Revision,
+        writers_since: impl FnOnce(Revision) -> usize,
+    ) -> Option<Duration> {
+        self.conflicts = 0;
+        let idle = |turn: &Turn| now.saturating_duration_since(turn.ended);
+        // Who has had nothing to write has left room already.
+        let turn = self.turn.filter(|turn| idle(turn) < Self::FOR_EACH_OTHER);
+        let began = turn.map_or(now, |turn| turn.began);
+        self.turn = Some(Turn { began, ended: now });
+        let for_others = self.for_others(now, revision, writers_since);
+        let longest = match for_others {
+            Duration::ZERO => Self::TURN_ALONE,
+            _ => Self::TURN,
+        };
+        let is_over = now.saturating_duration_since(began) >= longest;
+        is_over.then(|| for_others.max(Self::FOR_EACH_OTHER))
+    }
+
+    pub(crate) fn end_batch(&mut self, now: Instant) {
+        if let Some(turn) = &mut self.turn {
+            turn.ended = now;
+        }
+    }
+
+    /// A wait for others is over.
+    pub(crate) fn begin_turn(&mut self, now: Instant) {
+        self.turn = Some(Turn {
+            began: now,
+            ended: now,
+        });
     }
 
     /// Counts a conflict with a bucket that is at `revision` now; says how long to wait before the
@@ -39,21 +92,53 @@ impl Contention {
     /// The first conflict of who saw no others says only that somebody wrote meanwhile: nothing to
     /// wait for. The waits grow also where nobody is seen, as where the object is written by other
     /// means.
-    pub(crate) fn longest_wait(
+    pub(crate) fn wait_after_conflict(
         &mut self,
+        now: Instant,
         revision: Revision,
         writers_since: impl FnOnce(Revision) -> usize,
     ) -> Duration {
-        let since = *self.batch.since.get_or_insert(revision);
-        self.others = self.others.max(writers_since(since));
-        let others = u32::try_from(self.others).unwrap_or(u32::MAX);
-        let for_others = Self::FOR_EACH_OTHER.saturating_mul(others);
-        let alone = match self.batch.count {
-            0 => Duration::ZERO,
-            count => Duration::from_millis(1 << count.min(5)),
+        self.conflicts = self.conflicts.saturating_add(1);
+        let alone = match self.conflicts {
+            1 => Duration::ZERO,
+            count => Duration::from_millis(1 << (count - 1).min(5)),
         };
-        self.batch.count = self.batch.count.saturating_add(1);
-        for_others.max(alone).min(Self::LONGEST)
+        self.for_others(now, revision, writers_since).max(alone)
+    }
+
+    fn for_others(
+        &mut self,
+        now: Instant,
+        revision: Revision,
+        writers_since: impl FnOnce(Revision) -> usize,
+    ) -> Duration {
+        let window = Window::at(self.window, Mark { at: now, revision });
+        self.window = Some(window);
+        let others = writers_since(window.began.revision);
+        let others = u32::try_from(others).unwrap_or(u32::MAX);
+        Self::FOR_EACH_OTHER
+            .saturating_mul(others)
+            .min(Self::LONGEST)
+    }
+}
+
+impl Window {
+    const HALF: Duration = Duration::from_secs(1);
+
+    /// Moves on to `now`; one that is not there yet, or long past, begins.
+    fn at(window: Option<Self>, now: Mark) -> Self {
+        let since = |mark: Mark| now.at.saturating_duration_since(mark.at);
+        match window {
+            Some(window) if since(window.middle) < Self::HALF => window,
+            Some(window) if since(window.middle) < 2 * Self::HALF => Self {
+                began: window.middle,
+                middle: now,
+            },
+            _ => Self {
+                began: now,
+                middle: now,
+            },
+        }
     }
 }
 
@@ -61,48 +146,73 @@ impl Contention {
 mod tests {
     use super::*;
 
-    fn millis(contention: &mut Contention, writers: usize) -> u128 {
-        let wait = contention.longest_wait(Revision::new(7), |_| writers);
+    /// As many have written as the revision says, one each.
+    fn since(now: u64) -> impl Fn(Revision) -> usize {
+        move |began| (now - began.get()) as usize
+    }
+
+    fn after_conflict(contention: &mut Contention, now: Instant, writers: u64) -> u128 {
+        let wait = contention.wait_after_conflict(now, Revision::new(writers), since(writers));
         wait.as_millis()
+    }
+
+    fn begin_batch(contention: &mut Contention, now: Instant, writers: u64) -> Option<u128> {
+        let wait = contention.begin_batch(now, Revision::new(writers), since(writers));
+        wait.map(|wait| wait.as_millis())
     }
 
     #[test]
     fn who_sees_nobody_tries_again_at_once_and_then_waits_for_longer_and_longer() {
-        let mut contention = Contention::default();
-        contention.begin_batch();
-        let waits: Vec<u128> = (0..8).map(|_| millis(&mut contention, 0)).collect();
+        let (mut contention, now) = (Contention::default(), Instant::now());
+        assert_eq!(begin_batch(&mut contention, now, 7), None);
+        let mut wait = || after_conflict(&mut contention, now, 7);
+        let waits: Vec<u128> = (0..8).map(|_| wait()).collect();
         assert_eq!(waits, [0, 2, 4, 8, 16, 32, 32, 32]);
     }
 
     #[test]
     fn the_wait_grows_with_the_writers_that_are_seen_and_is_bounded() {
-        let mut contention = Contention::default();
-        assert_eq!(millis(&mut contention, 1), 16);
-        assert_eq!(millis(&mut contention, 15), 240);
-        assert_eq!(millis(&mut contention, 4), 240);
-        assert_eq!(millis(&mut contention, 128), 1_000);
+        let (mut contention, now) = (Contention::default(), Instant::now());
+        begin_batch(&mut contention, now, 7);
+        assert_eq!(after_conflict(&mut contention, now, 8), 16);
+        assert_eq!(after_conflict(&mut contention, now, 22), 240);
+        assert_eq!(after_conflict(&mut contention, now, 135), 1_000);
     }
 
     #[test]
-    fn writers_are_counted_from_the_first_conflict_of_the_batch_on() {
-        let mut contention = Contention::default();
-        for revision in [7, 9] {
-            contention.longest_wait(Revision::new(revision), |since| {
-                assert_eq!(since, Revision::new(7));
-                3
-            });
+    fn a_turn_ends_sooner_where_there_are_others() {
+        let (mut contention, start) = (Contention::default(), Instant::now());
+        let after = |millis| start + Duration::from_millis(millis);
+        for millis in 0..1_000 {
+            assert_eq!(begin_batch(&mut contention, after(millis), 7), None);
+            contention.end_batch(after(millis));
         }
+        assert_eq!(begin_batch(&mut contention, after(1_000), 7), Some(16));
+        contention.begin_turn(after(1_000));
+        assert_eq!(begin_batch(&mut contention, after(1_015), 10), None);
+        contention.end_batch(after(1_015));
+        assert_eq!(begin_batch(&mut contention, after(1_016), 10), Some(48));
+    }
+
+    #[test]
+    fn a_pause_ends_a_turn() {
+        let (mut contention, start) = (Contention::default(), Instant::now());
+        begin_batch(&mut contention, start, 7);
+        contention.end_batch(start);
+        let later = start + Contention::FOR_EACH_OTHER;
+        assert_eq!(begin_batch(&mut contention, later, 10), None);
     }
 
     #[test]
     fn writers_that_have_gone_are_forgotten() {
-        let mut contention = Contention::default();
-        millis(&mut contention, 15);
-        contention.begin_batch();
-        assert_eq!(millis(&mut contention, 0), 13 * 16);
-        for _ in 0..15 {
-            contention.begin_batch();
-        }
-        assert_eq!(millis(&mut contention, 0), 0);
+        let (mut contention, start) = (Contention::default(), Instant::now());
+        begin_batch(&mut contention, start, 7);
+        let mut wait = |millis| {
+            let now = start + Duration::from_millis(millis);
+            begin_batch(&mut contention, now, 10);
+            after_conflict(&mut contention, now, 10)
+        };
+        assert_eq!([999, 1_500, 2_499, 2_500].map(&mut wait), [48, 48, 48, 0]);
+        assert_eq!(wait(10_000), 0);
     }
 }

@@ -6,7 +6,7 @@ use kube::api::WatchEvent;
 use kv_core::Error;
 use kv_core::backend::Backoff;
 use tokio::sync::watch;
-use tokio::time::{Duration, sleep, timeout};
+use tokio::time::{Duration, Instant, sleep, timeout};
 use tracing::debug;
 
 use crate::api::WATCH_TIMEOUT;
@@ -17,6 +17,9 @@ use crate::shared::Shared;
 
 /// A connection on which a watch has been silent for longer than the server keeps it open is dead.
 const LONGEST_SILENCE: Duration = WATCH_TIMEOUT.saturating_add(Duration::from_secs(15));
+
+/// One that ends sooner is begun again as after a failure.
+const SHORTEST_WATCH: Duration = Duration::from_secs(1);
 
 /// Whether a bucket is being followed.
 #[derive(Clone, Debug, Default)]
@@ -33,8 +36,11 @@ pub(crate) async fn follow(shared: Arc<Shared>, status: watch::Sender<Following>
     let mut backoff = Backoff::new(seed);
     let mut position = None;
     loop {
+        let began = Instant::now();
         match follow_once(&shared, &mut position, &status).await {
-            Ok(()) => backoff = Backoff::new(seed),
+            Ok(()) if began.elapsed() >= SHORTEST_WATCH => backoff = Backoff::new(seed),
+            // Of a proxy that ends every stream, for one.
+            Ok(()) => sleep(backoff.next_wait()).await,
             Err(failure) if failure.kind == FailureKind::Refused => {
                 position = None;
                 status.send_replace(Following::Refused(failure.error.clone()));

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// A step after or before which a process can die.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each name says where it is")]
 pub enum CrashPoint {
     BeforeCreate,
     Created,
@@ -204,7 +204,7 @@ impl Hooks {
         rand::make_rng()
     }
 
-    #[allow(clippy::unused_async)]
+    #[allow(clippy::unused_async, reason = "as with the simulation")]
     pub(crate) async fn reach(&self, _: CrashPoint) {}
 
     pub(crate) fn bug(&self) -> Option<Bug> {

@@ -1,6 +1,6 @@
 //! The task that keeps a bucket in shape, beside the puts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use kv_core::backend::Backoff;
@@ -198,6 +198,8 @@ impl Maintainer {
                 Err(failure) => {
                     debug!(bucket = self.shared.api.describe(), error = %failure.error, "a flush or merge failed");
                     self.shared.note_maintenance(Some(failure.error));
+                    // Some of its segments may be there.
+                    self.sweep_is_due = true;
                     return false;
                 }
             }
@@ -251,9 +253,14 @@ impl Maintainer {
     /// Makes segments, with a few attempts.
     async fn create(&mut self, base: &Present, segments: &[NewSegment]) -> Result<(), Failure> {
         let mut backoff = Backoff::new(self.random.random());
+        let mut made = HashSet::new();
         loop {
             let (id, owner) = (base.head.id(), &base.metadata);
-            match self.shared.create_segments(id, segments, owner).await {
+            let created = self
+                .shared
+                .create_segments(id, segments, owner, &mut made)
+                .await;
+            match created {
                 Err(failure) if failure.is_transient() && backoff.attempts() < ATTEMPTS => {
                     sleep(failure.wait(&mut backoff)).await;
                 }
@@ -327,15 +334,21 @@ impl Maintainer {
         let now = Instant::now();
         let due = self.obsolete.partition_point(|(due, _)| *due <= now);
         let mut due: BTreeSet<_> = self.obsolete.drain(..due).map(|(_, id)| id).collect();
-        let known = self.shared.known();
-        let Some(present) = known.present().filter(|_| !due.is_empty()) else {
+        if due.is_empty() {
+            return;
+        }
+        // A head that was restored from a backup may name them again.
+        let Ok(known) = self.shared.refresh().await else {
+            self.sweep_is_due = true;
+            return;
+        };
+        let Some(present) = known.present() else {
             return;
         };
         self.shared
             .hooks
             .reach(CrashPoint::BeforeObsoleteRemoved)
             .await;
-        // A head that was restored from a backup may name them again.
         let named = present.head.segments();
         due.retain(|id| !named.contains(id));
         // What fails is left to a sweep.

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -8,7 +9,7 @@ use tokio::time::Duration;
 use crate::api::{BucketApi, Deletion};
 use crate::budget::WriteBudget;
 use crate::describe::describe_head;
-use crate::engine::{BucketId, Head, History, Layout, NewSegment, Step};
+use crate::engine::{BucketId, Head, History, Layout, NewSegment, SegmentId, Step};
 use crate::failure::{Failure, FailureKind};
 use crate::hooks::{Bug, CrashPoint, Hooks};
 use crate::known::{Known, Present, check_ours};
@@ -17,7 +18,7 @@ use crate::object::{Metadata, head_body};
 /// Above this size, decoding and encoding leave the runtime's threads to others.
 const HEAVY_BYTES: usize = 64 * 1024;
 
-/// The longest that one write waits for the budget: a part of the deadline, so that none fails.
+/// The longest that one object waits for the budget: a part of the deadline.
 pub(crate) const LONGEST_BUDGET_WAIT: Duration = Duration::from_secs(5);
 
 /// How many segments are fetched, made or deleted at a time.
@@ -233,26 +234,30 @@ impl Shared {
             .await
     }
 
-    /// Makes segments, as far as there is budget.
+    /// Makes the segments that are not `made` yet, as far as there is budget, and notes each that is.
     pub(crate) async fn create_segments(
         &self,
         bucket: BucketId,
         segments: &[NewSegment],
         owner: &Metadata,
+        made: &mut HashSet<SegmentId>,
     ) -> Result<(), Failure> {
         let create = |segment: &NewSegment| {
             let segment = segment.clone();
             async move {
                 self.budget.ready(LONGEST_BUDGET_WAIT).await;
                 self.budget.spend(segment.bytes.len());
-                self.api.create_segment(bucket, &segment, owner).await
+                self.api.create_segment(bucket, &segment, owner).await?;
+                Ok(segment.id)
             }
         };
-        let creations: Vec<_> = segments.iter().map(create).collect();
-        stream::iter(creations)
-            .buffer_unordered(SEGMENTS_AT_ONCE)
-            .try_collect()
-            .await
+        let missing = segments.iter().filter(|one| !made.contains(&one.id));
+        let creations: Vec<_> = missing.map(create).collect();
+        let mut created = stream::iter(creations).buffer_unordered(SEGMENTS_AT_ONCE);
+        while let Some(id) = created.try_next().await? {
+            made.insert(id);
+        }
+        Ok(())
     }
 
     /// Takes over what was read since `generation`, unless something newer is known by now;

@@ -33,9 +33,8 @@
 //!   too, and for the databases of other users of redb, even for one that needs a repair.
 //! - **Damage is found**: opening checks every page of the file and reports
 //!   [`Error::Corrupt`](kv_core::Error::Corrupt). It therefore takes time in proportion to the
-//!   size of the file, some seconds for each GiB. Where the process was killed, damage to
-//!   what the last commit wrote cannot be told from a commit that the kill cut short: the file
-//!   then opens as the commit before left it.
+//!   size of the file. Where the process was killed, damage to what the last commit wrote cannot be
+//!   told from a commit that the kill cut short: the file then opens as the commit before left it.
 //!
 //! # Teardown
 //!

@@ -11,7 +11,7 @@ use crate::process::Group;
 use crate::source::Source;
 use crate::workspace::Workspace;
 
-/// The comparison of the sides, and the benches of the parts.
+/// The comparison of the sides.
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
     /// The goals to look at, by number; all, unless some are named
@@ -19,7 +19,7 @@ pub(crate) struct Bench {
     /// A look of a few minutes, which writes no page
     #[arg(long)]
     quick: bool,
-    /// Fail where requests or bytes are more than they were; times are never judged
+    /// Fail where a count of requests or bytes passes its regression bound; times are never judged
     #[arg(long)]
     judge_counts: bool,
     /// Write the table and the charts to this folder, unless to `docs/benchmark`

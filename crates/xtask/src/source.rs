@@ -74,7 +74,7 @@ impl Source {
             Self::GoProgram { binary, .. } => {
                 eprintln!("API server: the Go program in tests/apiserver");
                 if !binary.is_file() {
-                    eprintln!("  its first build takes about 8 minutes on two cores");
+                    eprintln!("  its first build takes minutes");
                 }
             }
         }

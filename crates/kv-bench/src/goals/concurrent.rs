@@ -1,5 +1,7 @@
 //! Many writers of one bucket.
 
+use std::time::Duration;
+
 use anyhow::ensure;
 use futures::future::try_join_all;
 use kv_configmap::{Buckets, ConfigMapStore};
@@ -110,11 +112,14 @@ impl Round {
     async fn measure(env: &Environment, round: usize, tasks: usize) -> anyhow::Result<Self> {
         let bucket = format!("processes-{tasks}-{round}");
         let within = format!("{bucket}-budget");
-        let alone = ours(env, &format!("{bucket}-alone"), 1, tasks, false).await?;
+        let turn = env.effort.turn * 2;
+        let alone = ours(env, &format!("{bucket}-alone"), (1, tasks), turn, false).await?;
+        // Each process has to have had several turns.
+        let ours_turn = turn * 2;
         Ok(Self {
-            ours: ours(env, &bucket, PROCESSES, tasks, false).await?,
-            k8s_kv: theirs(env, tasks).await?,
-            within_budget: ours(env, &within, PROCESSES, tasks, true).await?,
+            ours: ours(env, &bucket, (PROCESSES, tasks), ours_turn, false).await?,
+            k8s_kv: theirs(env, tasks, turn).await?,
+            within_budget: ours(env, &within, (PROCESSES, tasks), turn, true).await?,
             alone: alone.total(),
         })
     }
@@ -163,12 +168,11 @@ impl Crowd {
 async fn ours(
     env: &Environment,
     bucket: &str,
-    processes: usize,
-    tasks: usize,
+    (processes, tasks): (usize, usize),
+    turn: Duration,
     has_budget: bool,
 ) -> anyhow::Result<Crowd> {
     let store = create(&env.buckets()?, bucket).await?;
-    let turn = env.effort.turn * 2;
     let found = worker::put_processes(env, bucket, processes, tasks, turn, has_budget).await?;
     // Each task counts up under its own key: what is stored last is what it has put.
     for (number, process) in found.iter().enumerate() {
@@ -189,8 +193,7 @@ async fn ours(
     })
 }
 
-async fn theirs(env: &Environment, tasks: usize) -> anyhow::Result<Crowd> {
-    let turn = env.effort.turn * 2;
+async fn theirs(env: &Environment, tasks: usize, turn: Duration) -> anyhow::Result<Crowd> {
     let process = |number| {
         env.go
             .k8s_kv_process("processes-k8s-kv", number, tasks, turn)

@@ -1,7 +1,7 @@
 //! Every bound at one below, at it, and one above: nothing is half done on the other side.
 
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use kv_core::{Error, Key, Revision, Transaction};
@@ -30,7 +30,39 @@ fn put(name: &str, value: impl Into<Bytes>) -> Transaction {
     Transaction::new().put(Key::new(name).unwrap(), value)
 }
 
+/// Entries that expire at one time are reclaimed at once, and can be more than a head has room for.
+#[test]
+fn a_bucket_goes_on_when_more_expires_at_once_than_a_head_can_say() {
+    let layout = Layout::SEGMENTED;
+    let mut head = Head::new(BUCKET);
+    for first in (0..40_000).step_by(1_000) {
+        let put = |transaction: Transaction, number: usize| {
+            let name: String = noise(number, 32)
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            transaction.put_expiring(Key::new(name).unwrap(), "", Duration::from_secs(1))
+        };
+        let commit = (first..first + 1_000).fold(Transaction::new(), put);
+        head = after(&head, &layout, commit);
+    }
+    let later = UNIX_EPOCH + Duration::from_secs(2);
+    let Proposal { outcomes, write } = proposal_at(&head, &layout, put("k", "v"), later);
+    assert!(outcomes[0].is_ok(), "{outcomes:?}");
+    let head = write.unwrap().head;
+    assert_eq!(head.snapshot().len(), 40_001, "absent, and still there");
+}
+
 fn proposal(head: &Head, layout: &Layout, transaction: Transaction) -> Proposal {
+    proposal_at(head, layout, transaction, UNIX_EPOCH)
+}
+
+fn proposal_at(
+    head: &Head,
+    layout: &Layout,
+    transaction: Transaction,
+    now: SystemTime,
+) -> Proposal {
     let request = Request {
         store: "a test",
         layout,
@@ -39,7 +71,7 @@ fn proposal(head: &Head, layout: &Layout, transaction: Transaction) -> Proposal 
             writer: 1,
             counter: head.revision().get() + 1,
         },
-        now: UNIX_EPOCH,
+        now,
         edit: None,
         nonce: head.revision().get(),
     };

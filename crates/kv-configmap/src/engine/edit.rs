@@ -1,3 +1,5 @@
+use kv_core::Revision;
+
 use super::head::{Base, Head};
 use super::run::Run;
 use super::state::Range;
@@ -28,10 +30,23 @@ impl Head {
         match edit {
             Edit::Replace(replacement) => self.replace(replacement, is_unchecked),
             Edit::RaiseSweepEpoch => {
-                // Another one than before is all that it has to be.
-                self.sweep_epoch = self.sweep_epoch.wrapping_add(1);
+                self.raise_sweep_epoch();
                 true
             }
+        }
+    }
+
+    /// From now on nothing fits that was prepared before.
+    pub(super) fn raise_sweep_epoch(&mut self) {
+        // Another one than before is all that it has to be.
+        self.sweep_epoch = self.sweep_epoch.wrapping_add(1);
+    }
+
+    /// Where the runs end earlier than before, a flush that was prepared when they ended there would
+    /// fit again, with runs of large commits whose segments are no longer named, and being removed.
+    pub(super) fn outdate_flushes(&mut self, ended: Revision) {
+        if self.flushed() < ended {
+            self.raise_sweep_epoch();
         }
     }
 
@@ -58,7 +73,9 @@ impl Head {
         if !(fits || is_unchecked && is_flush) {
             return false;
         }
+        let ended = self.flushed();
         self.runs.splice(first..end, by.iter().cloned());
+        self.outdate_flushes(ended);
         if is_flush {
             self.cover(Base {
                 revision: range.through,

@@ -216,7 +216,9 @@ impl Head {
         let Some(stored) = block::compress(&raw, Effort::Fast) else {
             return;
         };
+        let ended = self.flushed();
         self.runs.clear();
+        self.outdate_flushes(ended);
         self.cover(Base {
             revision: before,
             stored,

@@ -223,9 +223,10 @@ impl Head {
         self.writers.resolve(batch, base)
     }
 
-    /// How many writers have written after the commit `revision`, as far as the table remembers.
-    pub(crate) fn writers_since(&self, revision: Revision) -> usize {
-        self.writers.since(revision)
+    /// How many writers other than `writer` have written after the commit `revision`, as far as the
+    /// table remembers.
+    pub(crate) fn writers_since(&self, revision: Revision, writer: u64) -> usize {
+        self.writers.others_since(revision, writer)
     }
 
     /// The number of the last batch of a writer, while the table remembers it.
@@ -258,9 +259,11 @@ impl Head {
 
     /// The keys whose time has come, for a commit to reclaim, if it is to.
     pub(super) fn expired(&self, now: SystemTime, reclaims: bool) -> Vec<Key> {
-        let most = if reclaims { RECLAIMED_AT_ONCE } else { 0 };
+        if !reclaims {
+            return Vec::new();
+        }
         let mut rest = self.snapshot().clone();
-        let reclaimed = rest.reclaim(now, most);
+        let reclaimed = rest.reclaim(now, RECLAIMED_AT_ONCE);
         reclaimed.into_iter().map(|(_, key)| key).collect()
     }
 

@@ -7,8 +7,7 @@ use crate::hooks::Bug;
 pub(crate) struct Layout {
     /// Whether there may be segments. Without, the head holds everything.
     pub(crate) has_segments: bool,
-    /// The tail is folded or flushed when it passes this size, compressed: up to about here the
-    /// size of an object does not show in the time of a write.
+    /// The tail is folded or flushed when it passes this size, compressed. Every commit writes it.
     pub(crate) tail_bytes: usize,
     /// The size, compressed, up to which what leaves the tail stays in the head.
     pub(crate) base_bytes: usize,

@@ -506,3 +506,17 @@ fn a_head_that_went_back_is_read_from_the_start() {
     }
     assert!(future.revision() > Revision::ZERO);
 }
+
+/// A bucket that got back into its head ends where it ended before its first flush.
+#[test]
+fn a_flush_from_before_the_bucket_got_small_again_does_not_fit() {
+    let mut bucket = Bucket::new(Layout::SEGMENTED);
+    assert!(bucket.put("small", vec![1; 10]));
+    assert!(bucket.put("large", noise(&mut StdRng::seed_from_u64(1), 40_000)));
+    let early = flush(&bucket.head, &bucket.layout, 77).unwrap();
+    assert!(bucket.flush());
+    bucket.delete("large");
+    assert!(bucket.head.segments().is_empty(), "it is small again");
+    assert!(!bucket.head.clone().apply(&early.edit, false));
+    bucket.check(None);
+}

@@ -73,15 +73,21 @@ pub(crate) fn propose(
     version: ResourceVersion,
     request: &Request<'_>,
 ) -> Result<Proposal> {
-    let mut count = request.transactions.len();
+    let (mut count, mut reclaims) = (request.transactions.len(), true);
     loop {
-        let draft = Draft::evaluate(base, version, request, count)?;
+        let draft = Draft::evaluate(base, version, request, count, reclaims)?;
+        let has_reclaimed = draft.has_reclaimed;
         match draft.finish(base, request) {
             Ok(proposal) => return Ok(proposal),
             // Fewer may fit; the others are decided about afterwards, one by one in the end.
             Err(_) if count > 1 => count /= 2,
             // An edit alone has to wait until there is room.
             Err(_) if count == 0 => return Ok(Proposal::wait()),
+            // What expires at one time is reclaimed at once, and may be more than a head holds. It
+            // has to stay, absent: nothing else could be written any more.
+            Err((excess, _)) if has_reclaimed && !can_make_room(excess, base, request.layout) => {
+                (count, reclaims) = (request.transactions.len(), false);
+            }
             Err((excess, head)) if !can_make_room(excess, base, request.layout) => {
                 return Ok(refuse(excess, &head, base, request));
             }
@@ -109,6 +115,7 @@ struct Draft {
     steps: Vec<Step>,
     segments: Vec<NewSegment>,
     has_edit: bool,
+    has_reclaimed: bool,
 }
 
 impl Draft {
@@ -117,6 +124,7 @@ impl Draft {
         version: ResourceVersion,
         request: &Request<'_>,
         count: usize,
+        reclaims: bool,
     ) -> Result<Self> {
         let mut next = version.next_revision(base.revision())?;
         if request.layout.bug == Some(Bug::RevisionReused) {
@@ -133,6 +141,7 @@ impl Draft {
             steps: Vec::new(),
             segments: Vec::new(),
             has_edit,
+            has_reclaimed: false,
         };
         for transaction in &request.transactions[..count] {
             let outcome = match draft.head.snapshot().evaluate(transaction, request.now) {
@@ -140,7 +149,10 @@ impl Draft {
                     Ok(evaluation.into_commit(draft.head.revision()))
                 }
                 Ok(evaluation) => {
-                    draft.append(next, &evaluation.effects, request);
+                    // The first commit of a batch reclaims for all of them.
+                    let reclaims = reclaims && draft.steps.is_empty();
+                    let reclaimed = draft.head.expired(request.now, reclaims);
+                    draft.append(next, &evaluation.effects, &reclaimed, request);
                     let commit = evaluation.into_commit(next);
                     next = Revision::new(next.get() + 1);
                     Ok(commit)
@@ -152,25 +164,30 @@ impl Draft {
         Ok(draft)
     }
 
-    fn append(&mut self, revision: Revision, effects: &[Effect], request: &Request<'_>) {
+    fn append(
+        &mut self,
+        revision: Revision,
+        effects: &[Effect],
+        reclaimed: &[Key],
+        request: &Request<'_>,
+    ) {
+        self.has_reclaimed |= !reclaimed.is_empty();
         let layout = request.layout;
         let bytes: usize = effects.iter().map(effect_bytes).sum();
         let too_much = self.head.live_raw_bytes() + bytes as u64 > layout.raw_bytes();
-        // The first commit of a batch reclaims for all of them.
-        let reclaimed = self.head.expired(request.now, self.steps.is_empty());
         // What is too much is refused before it is encoded.
         if !layout.has_segments || bytes <= layout.inline_commit_bytes || too_much {
             self.steps
-                .push(self.head.append(revision, effects, &reclaimed));
+                .push(self.head.append(revision, effects, reclaimed));
             return;
         }
         let nonce = request.nonce.wrapping_add(self.steps.len() as u64);
-        let items = items_of(revision, effects, &reclaimed);
+        let items = items_of(revision, effects, reclaimed);
         let (bucket, limit) = (self.head.id(), layout.segment_bytes);
         if let Some((run, segments)) = run::write_commit(bucket, nonce, limit, revision, &items) {
             self.segments.extend(segments);
             self.steps
-                .push(self.head.append_run(effects, &reclaimed, run));
+                .push(self.head.append_run(effects, reclaimed, run));
         }
     }
 
@@ -181,6 +198,7 @@ impl Draft {
             steps,
             segments,
             has_edit,
+            has_reclaimed: _,
         } = self;
         if steps.is_empty() && !has_edit {
             return Ok(Proposal {

@@ -54,10 +54,11 @@ impl Writers {
         found.map(|writer| writer.counter)
     }
 
-    /// How many writers have applied a batch after the commit `revision`.
-    pub(super) fn since(&self, revision: Revision) -> usize {
-        let newer = |writer: &&proto::Writer| writer.revision > revision.get();
-        self.recent.iter().rev().take_while(newer).count()
+    /// How many writers other than `writer` have applied a batch after the commit `revision`.
+    pub(super) fn others_since(&self, revision: Revision, writer: u64) -> usize {
+        let newer = |one: &&proto::Writer| one.revision > revision.get();
+        let newer = self.recent.iter().rev().take_while(newer);
+        newer.filter(|one| one.id != writer).count()
     }
 
     /// Notes that `batch` was applied, up to the commit `revision`.
@@ -126,9 +127,10 @@ mod tests {
         for revision in 1..=6 {
             writers.record(batch(revision % 3, revision), Revision::new(revision));
         }
-        assert_eq!(writers.since(Revision::ZERO), 3);
-        assert_eq!(writers.since(Revision::new(5)), 1);
-        assert_eq!(writers.since(Revision::new(6)), 0);
+        assert_eq!(writers.others_since(Revision::ZERO, 7), 3);
+        assert_eq!(writers.others_since(Revision::ZERO, 1), 2);
+        assert_eq!(writers.others_since(Revision::new(5), 7), 1);
+        assert_eq!(writers.others_since(Revision::new(6), 7), 0);
     }
 
     #[test]

@@ -444,3 +444,41 @@ async fn a_cached_read_goes_on_while_the_head_is_damaged() {
     let read = store.get_opts(&key, cached).await.unwrap();
     assert_eq!(read.unwrap().value, "after");
 }
+
+/// A backup that was restored beside the bucket, under another name.
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_is_torn_down_leaves_the_bucket_whole() {
+    let server = FakeApiServer::new();
+    let store = open_tiny(&server).await;
+    for number in 0..100 {
+        let value = noise(number, 60);
+        store.put(format!("key {number}"), value).await.unwrap();
+    }
+    sleep(Duration::from_secs(60)).await;
+    let expected = content(&store, Consistency::Linearizable).await.unwrap();
+    for original in server.objects(NAMESPACE) {
+        let copy = name(&original).replace(BUCKET, "copy");
+        let written = server.edit(Kind::ConfigMap, NAMESPACE, &copy, |object| {
+            object["binaryData"] = original["binaryData"].clone();
+            object["metadata"]["labels"] = original["metadata"]["labels"].clone();
+        });
+        written.unwrap();
+    }
+    let copy = buckets(&server).with_tiny_parts();
+    let copy = copy.open("copy", OpenMode::Open).await.unwrap();
+    assert_eq!(
+        content(&copy, Consistency::Linearizable).await.unwrap(),
+        expected
+    );
+    // It sweeps after its first flush.
+    for number in 0..40 {
+        copy.put("key 1", noise(number, 60)).await.unwrap();
+    }
+    sleep(Duration::from_secs(60)).await;
+    copy.teardown().await.unwrap();
+    let store = open_tiny(&server).await;
+    assert_eq!(
+        content(&store, Consistency::Linearizable).await.unwrap(),
+        expected
+    );
+}

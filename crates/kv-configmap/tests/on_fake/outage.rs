@@ -7,7 +7,7 @@ use futures::StreamExt;
 use kv_configmap::ConfigMapStore;
 use kv_core::prelude::*;
 use kv_core::{GetOptions, WatchEvent, WatchOptions, WatchStream};
-use kv_fake_apiserver::{FakeApiServer, Fault};
+use kv_fake_apiserver::{FakeApiServer, Fault, Verb};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::open;
@@ -129,4 +129,25 @@ async fn a_watch_goes_on_after_an_outage_with_what_others_have_written() {
         }
         assert_eq!(cached(&store).await, "after", "{outage}");
     }
+}
+
+/// As a proxy does that allows no streams.
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_ends_at_once_is_not_begun_again_at_once() {
+    let server = FakeApiServer::new();
+    let store = open(&server).await;
+    server.inject(Fault::watch_closed(0).on(Verb::Watch).always());
+    let cached = GetOptions::default().with_consistency(Consistency::Cached);
+    store
+        .get_opts(&Key::new("k").unwrap(), cached)
+        .await
+        .unwrap();
+    sleep(Duration::from_secs(60)).await;
+    let requests = server.requests();
+    let watches = requests
+        .iter()
+        .filter(|one| one.verb == Verb::Watch)
+        .count();
+    // The waits are drawn at random below 250 ms.
+    assert!((60..1_200).contains(&watches), "{watches}");
 }
