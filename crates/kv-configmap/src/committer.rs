@@ -167,13 +167,24 @@ impl Committer {
                 None => return false,
             }
         }
-        while self.backlog.len() < BATCH_TRANSACTIONS
-            && let Ok(pending) = self.queue.try_recv()
-        {
-            self.backlog.push_back(pending);
-        }
+        self.gather().await;
         self.take_edit();
         true
+    }
+
+    /// Takes what waits. Who was just answered comes again at once, as a rule: without a moment for
+    /// that, callers would share their writes with half of the others only, in turn.
+    async fn gather(&mut self) {
+        let mut before = 0;
+        while before < self.backlog.len() && self.backlog.len() < BATCH_TRANSACTIONS {
+            before = self.backlog.len();
+            tokio::task::yield_now().await;
+            while self.backlog.len() < BATCH_TRANSACTIONS
+                && let Ok(pending) = self.queue.try_recv()
+            {
+                self.backlog.push_back(pending);
+            }
+        }
     }
 
     fn take_edit(&mut self) {

@@ -138,21 +138,24 @@ impl Handle {
 
     /// The state that a read of that consistency is answered from.
     pub(crate) async fn state(&self, consistency: Consistency) -> Result<Known> {
-        let known = self.shared.known();
         match consistency {
-            Consistency::Linearizable => self.fresh().await,
-            Consistency::AtLeast(revision) if known.has_reached(revision) => Ok(known),
-            Consistency::AtLeast(revision) => self.at_least(revision).await,
             Consistency::Cached => {
                 self.follow();
-                Ok(known)
+                Ok(self.shared.known())
             }
+            // In boxes: the future of a cached read stays small.
+            Consistency::Linearizable => Box::pin(self.fresh()).await,
+            Consistency::AtLeast(revision) => Box::pin(self.at_least(revision)).await,
         }
     }
 
     /// Whoever has heard of a revision has heard of it after its commit, so that a read from now
     /// sees it, unless the bucket has been torn down since.
     async fn at_least(&self, revision: Revision) -> Result<Known> {
+        let known = self.shared.known();
+        if known.has_reached(revision) {
+            return Ok(known);
+        }
         let known = self.fresh().await?;
         match known.present() {
             Some(present) if !known.has_reached(revision) => {

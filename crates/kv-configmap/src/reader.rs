@@ -17,6 +17,8 @@ pub(crate) async fn serve(shared: Arc<Shared>, mut reads: mpsc::Receiver<Read>, 
     let mut waiting = Vec::new();
     while let Some(read) = reads.recv().await {
         waiting.push(read);
+        // Who was just answered comes again at once, as a rule, and shares this request, too.
+        tokio::task::yield_now().await;
         while let Ok(read) = reads.try_recv() {
             waiting.push(read);
         }

@@ -38,6 +38,8 @@ pub(super) async fn tasks(env: &Environment, report: &mut Report) -> anyhow::Res
         ];
         if tasks == 64 {
             sides.push(Side::new("k8s-kv", || async {
+                // A put of theirs takes about a second.
+                let turn = turn.max(Duration::from_secs(4));
                 let found = env.go.k8s_kv("tasks-k8s-kv", 64, turn).await?;
                 Ok(found.samples)
             }));

@@ -31,7 +31,8 @@ async fn a_put_asks_for_the_metadata_only() {
     );
 }
 
-#[tokio::test]
+/// Time stands still: once a second a writer without a pause looks for others.
+#[tokio::test(start_paused = true)]
 async fn a_put_stays_one_request_while_the_bucket_grows_and_is_folded() {
     let server = FakeApiServer::new();
     let store = open_single(&server).await;
