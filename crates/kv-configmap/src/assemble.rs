@@ -202,7 +202,7 @@ impl Shared {
         let name = self.api.segment_name(id);
         Error::Corrupt {
             object: self.api.describe(),
-            reason: format!("its segment {name} is missing; restore it, or tear the bucket down"),
+            reason: format!("its segment {name} is missing"),
         }
     }
 

@@ -47,7 +47,8 @@ pub(super) async fn requests(env: &Environment, report: &mut Report) -> anyhow::
     let their_requests = theirs.requests as f64 / theirs.calls as f64;
     report.findings.push(
         finding
-            .count()
+            // On a slow machine the puts take a second, after which a writer looks for others.
+            .count_within(Bound::AtMost(1.1))
             .side("k8s-kv", format!("{their_requests:.0}")),
     );
     let what = format!("requests a put over {puts} puts, all included");
