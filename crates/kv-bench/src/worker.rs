@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-use crate::counting::counted_client;
+use crate::counting::{Counter, counted_client};
 use crate::drive::Samples;
 use crate::environment::{Environment, config};
 use crate::opened::Opened;
@@ -121,9 +121,7 @@ impl Worker {
                 store.get(&counter_key(number, 0)).await?;
                 wait_for_begin().await?;
                 let turn = Duration::from_millis(millis);
-                let mut counted = count_up(&store, number, tasks, turn).await?;
-                counted.conflicts = counter.take().conflicts;
-                tell(&counted)
+                tell(&count_up(&store, &counter, number, tasks, turn).await?)
             }
             Task::Watch { events } => {
                 let store = buckets.open(&self.bucket, OpenMode::Open).await?;
@@ -141,6 +139,7 @@ impl Worker {
 
 async fn count_up(
     store: &impl KvStore,
+    counter: &Counter,
     number: usize,
     tasks: usize,
     turn: Duration,
@@ -163,7 +162,7 @@ async fn count_up(
             micros: all.concat(),
             seconds: begun.elapsed().as_secs_f64(),
         },
-        conflicts: 0,
+        conflicts: counter.take().conflicts,
     })
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use crate::attempt::Next;
-use crate::contention::Contention;
+use crate::contention::{Contention, Sight};
 use crate::engine::{BucketId, Edit, SegmentId};
 use crate::known::Present;
 use crate::maintainer::Wake;
@@ -233,7 +233,7 @@ impl Committer {
     /// Answers every transaction of the batch for which somebody waits.
     async fn commit(&mut self, mut batch: Vec<Pending>) {
         let mut backoff = Backoff::new(self.random.random());
-        self.leave_after_a_turn().await;
+        self.leave_room(Contention::begin_batch).await;
         // Whether the known state is at least as new as every call of this batch.
         let mut fresh = false;
         self.one_by_one = false;
@@ -253,7 +253,7 @@ impl Committer {
                 Next::OneByOne => self.one_by_one = true,
                 Next::AfterConflict => {
                     fresh = true;
-                    self.let_others_pass().await;
+                    self.leave_room(Contention::after_conflict).await;
                 }
                 Next::Again { after } => tokio::time::sleep(after).await,
             }
@@ -262,41 +262,22 @@ impl Committer {
 }
 
 impl Committer {
-    /// Leaves the bucket to the others before the next batch, if they may have waited for long.
-    async fn leave_after_a_turn(&mut self) {
+    /// Leaves the bucket to the others for a while, at random up to what `longest` says, if anything.
+    /// Then reads again: a base that was read before the wait loses against whoever did not wait,
+    /// every time.
+    async fn leave_room(&mut self, longest: fn(&mut Contention, &Sight<'_>) -> Option<Duration>) {
         let known = self.shared.known();
         let Some(present) = known.present() else {
             return;
         };
-        let writers = |since| present.head.writers_since(since, self.writer);
-        let revision = present.head.revision();
-        let longest = self
-            .contention
-            .begin_batch(Instant::now(), revision, writers);
-        if let Some(longest) = longest {
-            self.wait_for_others(longest).await;
-        }
-    }
-
-    /// After a conflict, whose reason was read just now.
-    async fn let_others_pass(&mut self) {
-        let known = self.shared.known();
-        let Some(present) = known.present() else {
+        let sight = Sight {
+            now: Instant::now(),
+            revision: present.head.revision(),
+            writers_since: &|since| present.head.writers_since(since, self.writer),
+        };
+        let Some(longest) = longest(&mut self.contention, &sight) else {
             return;
         };
-        let writers = |since| present.head.writers_since(since, self.writer);
-        let revision = present.head.revision();
-        let longest = self
-            .contention
-            .wait_after_conflict(Instant::now(), revision, writers);
-        if !longest.is_zero() {
-            self.wait_for_others(longest).await;
-        }
-    }
-
-    /// Who waits reads again: a base that was read before the wait loses against whoever did not
-    /// wait, every time.
-    async fn wait_for_others(&mut self, longest: Duration) {
         let millis = self.random.random_range(0..=longest.as_millis() as u64);
         tokio::time::sleep(Duration::from_millis(millis)).await;
         // Where it fails, the next attempt meets the failure, or a conflict.
@@ -311,4 +292,22 @@ pub(crate) fn content_bytes(transaction: &Transaction) -> usize {
         Operation::Delete { key, .. } => key.as_str().len(),
     };
     transaction.operations().iter().map(bytes).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use kv_core::Key;
+
+    use super::*;
+
+    #[test]
+    fn keys_count_as_much_as_values() {
+        let key = |number: u32| Key::new(format!("{number:0>1000}")).unwrap();
+        let deletes = (0..1_000).fold(Transaction::new(), |all, number| all.delete(key(number)));
+        assert_eq!(content_bytes(&deletes), 1_000_000);
+        assert_eq!(
+            content_bytes(&Transaction::new().put(key(1), "value")),
+            1_005
+        );
+    }
 }

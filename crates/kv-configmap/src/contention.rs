@@ -16,6 +16,14 @@ pub(crate) struct Contention {
     window: Option<Window>,
 }
 
+/// What a writer sees of its bucket.
+pub(crate) struct Sight<'a> {
+    pub(crate) now: Instant,
+    pub(crate) revision: Revision,
+    /// How many others have written since a revision.
+    pub(crate) writers_since: &'a (dyn Fn(Revision) -> usize + Sync),
+}
+
 /// Batches one after the other.
 #[derive(Clone, Copy, Debug)]
 struct Turn {
@@ -49,21 +57,15 @@ impl Contention {
     /// The turn of who has seen nobody: others may be locked out, and nothing else tells.
     const TURN_ALONE: Duration = Duration::from_secs(1);
 
-    /// The next batch begins, with the bucket known at `revision`. Says how long to wait before it,
-    /// at most, where the turn is over.
-    pub(crate) fn begin_batch(
-        &mut self,
-        now: Instant,
-        revision: Revision,
-        writers_since: impl FnOnce(Revision) -> usize,
-    ) -> Option<Duration> {
-        self.conflicts = 0;
+    /// The next batch begins. Says how long to wait before it, at most, where the turn is over.
+    pub(crate) fn begin_batch(&mut self, sight: &Sight<'_>) -> Option<Duration> {
+        let now = sight.now;
         let idle = |turn: &Turn| now.saturating_duration_since(turn.ended);
         // Who has had nothing to write has left room already.
         let turn = self.turn.filter(|turn| idle(turn) < Self::FOR_EACH_OTHER);
         let began = turn.map_or(now, |turn| turn.began);
         self.turn = Some(Turn { began, ended: now });
-        let for_others = self.for_others(now, revision, writers_since);
+        let for_others = self.for_others(sight);
         let longest = match for_others {
             Duration::ZERO => Self::TURN_ALONE,
             _ => Self::TURN,
@@ -73,6 +75,7 @@ impl Contention {
     }
 
     pub(crate) fn end_batch(&mut self, now: Instant) {
+        self.conflicts = 0;
         if let Some(turn) = &mut self.turn {
             turn.ended = now;
         }
@@ -86,35 +89,29 @@ impl Contention {
         });
     }
 
-    /// Counts a conflict with a bucket that is at `revision` now; says how long to wait before the
-    /// next attempt, at most.
+    /// Counts a conflict; says how long to wait before the next attempt, at most.
     ///
     /// The first conflict of who saw no others says only that somebody wrote meanwhile: nothing to
     /// wait for. The waits grow also where nobody is seen, as where the object is written by other
     /// means.
-    pub(crate) fn wait_after_conflict(
-        &mut self,
-        now: Instant,
-        revision: Revision,
-        writers_since: impl FnOnce(Revision) -> usize,
-    ) -> Duration {
+    pub(crate) fn after_conflict(&mut self, sight: &Sight<'_>) -> Option<Duration> {
         self.conflicts = self.conflicts.saturating_add(1);
         let alone = match self.conflicts {
             1 => Duration::ZERO,
             count => Duration::from_millis(1 << (count - 1).min(5)),
         };
-        self.for_others(now, revision, writers_since).max(alone)
+        let longest = self.for_others(sight).max(alone);
+        (!longest.is_zero()).then_some(longest)
     }
 
-    fn for_others(
-        &mut self,
-        now: Instant,
-        revision: Revision,
-        writers_since: impl FnOnce(Revision) -> usize,
-    ) -> Duration {
-        let window = Window::at(self.window, Mark { at: now, revision });
+    fn for_others(&mut self, sight: &Sight<'_>) -> Duration {
+        let mark = Mark {
+            at: sight.now,
+            revision: sight.revision,
+        };
+        let window = Window::at(self.window, mark);
         self.window = Some(window);
-        let others = writers_since(window.began.revision);
+        let others = (sight.writers_since)(window.began.revision);
         let others = u32::try_from(others).unwrap_or(u32::MAX);
         Self::FOR_EACH_OTHER
             .saturating_mul(others)
@@ -146,19 +143,27 @@ impl Window {
 mod tests {
     use super::*;
 
-    /// As many have written as the revision says, one each.
-    fn since(now: u64) -> impl Fn(Revision) -> usize {
-        move |began| (now - began.get()) as usize
+    /// What `ask` says where as many have written as the revision tells, one each.
+    fn millis(
+        contention: &mut Contention,
+        now: Instant,
+        revision: u64,
+        ask: fn(&mut Contention, &Sight<'_>) -> Option<Duration>,
+    ) -> Option<u128> {
+        let sight = Sight {
+            now,
+            revision: Revision::new(revision),
+            writers_since: &|since| (revision - since.get()) as usize,
+        };
+        ask(contention, &sight).map(|wait| wait.as_millis())
     }
 
-    fn after_conflict(contention: &mut Contention, now: Instant, writers: u64) -> u128 {
-        let wait = contention.wait_after_conflict(now, Revision::new(writers), since(writers));
-        wait.as_millis()
+    fn after_conflict(contention: &mut Contention, now: Instant, revision: u64) -> u128 {
+        millis(contention, now, revision, Contention::after_conflict).unwrap_or_default()
     }
 
-    fn begin_batch(contention: &mut Contention, now: Instant, writers: u64) -> Option<u128> {
-        let wait = contention.begin_batch(now, Revision::new(writers), since(writers));
-        wait.map(|wait| wait.as_millis())
+    fn begin_batch(contention: &mut Contention, now: Instant, revision: u64) -> Option<u128> {
+        millis(contention, now, revision, Contention::begin_batch)
     }
 
     #[test]
@@ -210,7 +215,9 @@ mod tests {
         let mut wait = |millis| {
             let now = start + Duration::from_millis(millis);
             begin_batch(&mut contention, now, 10);
-            after_conflict(&mut contention, now, 10)
+            let wait = after_conflict(&mut contention, now, 10);
+            contention.end_batch(now);
+            wait
         };
         assert_eq!([999, 1_500, 2_499, 2_500].map(&mut wait), [48, 48, 48, 0]);
         assert_eq!(wait(10_000), 0);

@@ -261,6 +261,7 @@ mod tests {
             (403, "", FailureKind::Refused),
             (404, r#"{"reason":"NotFound"}"#, FailureKind::Missing),
             (404, "404 page not found", FailureKind::Unknown),
+            (408, "stream idle timeout", FailureKind::Unknown),
             (409, "", FailureKind::Unknown),
             (409, r#"{"reason":"Conflict"}"#, FailureKind::Conflict),
             (

@@ -1,5 +1,7 @@
 //! ConfigMaps, Secrets and Statuses as protobuf, by way of their JSON: the messages of
 //! `k8s.io/api/core/v1/generated.proto` and `k8s.io/apimachinery/pkg/apis/meta/v1/generated.proto`.
+//!
+//! They are written down here once more, so that a client with a mistake in its own is refused.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

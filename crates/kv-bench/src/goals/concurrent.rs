@@ -157,6 +157,13 @@ impl Round {
 }
 
 impl Crowd {
+    fn new(samples: Vec<&Samples>, conflicts: u64, puts: u64) -> Self {
+        Self {
+            rates: samples.into_iter().map(Samples::rate).collect(),
+            conflicts_a_put: conflicts as f64 / puts as f64,
+        }
+    }
+
     fn total(&self) -> f64 {
         self.rates.iter().sum()
     }
@@ -189,10 +196,8 @@ async fn ours(
     }
     let conflicts: u64 = found.iter().map(|process| process.conflicts).sum();
     let puts: u64 = found.iter().flat_map(|process| &process.counts).sum();
-    Ok(Crowd {
-        rates: found.iter().map(|process| process.samples.rate()).collect(),
-        conflicts_a_put: conflicts as f64 / puts as f64,
-    })
+    let samples = found.iter().map(|process| &process.samples).collect();
+    Ok(Crowd::new(samples, conflicts, puts))
 }
 
 async fn theirs(env: &Environment, tasks: usize, turn: Duration) -> anyhow::Result<Crowd> {
@@ -203,10 +208,8 @@ async fn theirs(env: &Environment, tasks: usize, turn: Duration) -> anyhow::Resu
     let found = try_join_all((0..PROCESSES).map(process)).await?;
     let conflicts: u64 = found.iter().map(|process| process.conflicts).sum();
     let puts: u64 = found.iter().map(|process| process.calls).sum();
-    Ok(Crowd {
-        rates: found.iter().map(|process| process.samples.rate()).collect(),
-        conflicts_a_put: conflicts as f64 / puts as f64,
-    })
+    let samples = found.iter().map(|process| &process.samples).collect();
+    Ok(Crowd::new(samples, conflicts, puts))
 }
 
 fn budgeted(env: &Environment) -> anyhow::Result<Buckets> {

@@ -13,9 +13,8 @@ pub(super) enum Effort {
 }
 
 impl Effort {
-    /// On the JSON documents of the benchmark, level 3 is neither as fast as level 1 nor makes them
-    /// smaller. Level 8 makes them a tenth smaller; level 12 one hundredth more, at a third of the
-    /// speed.
+    /// On JSON documents, level 3 is neither as fast as level 1 nor makes them smaller, and higher
+    /// levels than 8 take much longer for little. The density in `docs/benchmark` judges the choice.
     fn level(self) -> i32 {
         match self {
             Self::Fast => 1,

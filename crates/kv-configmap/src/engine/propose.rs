@@ -76,20 +76,20 @@ pub(crate) fn propose(
     let (mut count, mut reclaims) = (request.transactions.len(), true);
     loop {
         let draft = Draft::evaluate(base, version, request, count, reclaims)?;
-        let has_reclaimed = draft.has_reclaimed;
+        let has_reclaimed = draft.has_reclaimed();
         match draft.finish(base, request) {
             Ok(proposal) => return Ok(proposal),
             // Fewer may fit; the others are decided about afterwards, one by one in the end.
             Err(_) if count > 1 => count /= 2,
             // An edit alone has to wait until there is room.
             Err(_) if count == 0 => return Ok(Proposal::wait()),
-            // What expires at one time is reclaimed at once, and may be more than a head holds. It
-            // has to stay, absent: nothing else could be written any more.
-            Err((excess, _)) if has_reclaimed && !can_make_room(excess, base, request.layout) => {
-                (count, reclaims) = (request.transactions.len(), false);
-            }
             Err((excess, head)) if !can_make_room(excess, base, request.layout) => {
-                return Ok(refuse(excess, &head, base, request));
+                if !has_reclaimed {
+                    return Ok(refuse(excess, &head, base, request));
+                }
+                // What expires at one time is reclaimed at once, and may be more than a head holds.
+                // It has to stay, absent: nothing else could be written any more.
+                (count, reclaims) = (request.transactions.len(), false);
             }
             // One that makes too little room for this transaction makes room for the next edit.
             Err(_) if request.edit.is_some() => count = 0,
@@ -115,7 +115,6 @@ struct Draft {
     steps: Vec<Step>,
     segments: Vec<NewSegment>,
     has_edit: bool,
-    has_reclaimed: bool,
 }
 
 impl Draft {
@@ -141,7 +140,6 @@ impl Draft {
             steps: Vec::new(),
             segments: Vec::new(),
             has_edit,
-            has_reclaimed: false,
         };
         for transaction in &request.transactions[..count] {
             let outcome = match draft.head.snapshot().evaluate(transaction, request.now) {
@@ -171,7 +169,6 @@ impl Draft {
         reclaimed: &[Key],
         request: &Request<'_>,
     ) {
-        self.has_reclaimed |= !reclaimed.is_empty();
         let layout = request.layout;
         let bytes: usize = effects.iter().map(effect_bytes).sum();
         let too_much = self.head.live_raw_bytes() + bytes as u64 > layout.raw_bytes();
@@ -191,6 +188,12 @@ impl Draft {
         }
     }
 
+    fn has_reclaimed(&self) -> bool {
+        self.steps
+            .iter()
+            .any(|step| !step.record.reclaimed.is_empty())
+    }
+
     fn finish(self, base: &Head, request: &Request<'_>) -> Result<Proposal, (Excess, Box<Head>)> {
         let Self {
             mut head,
@@ -198,7 +201,6 @@ impl Draft {
             steps,
             segments,
             has_edit,
-            has_reclaimed: _,
         } = self;
         if steps.is_empty() && !has_edit {
             return Ok(Proposal {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use kv_configmap::{Buckets, ConfigMapStore};
 use kv_core::prelude::*;
-use kv_core::{OpenMode, WatchEvent, WatchOptions};
+use kv_core::{OpenMode, Outcome, WatchEvent, WatchOptions};
 use kv_fake_apiserver::{FakeApiServer, Fault, Kind, Rights, Verb};
 use serde_json::Value;
 use tokio::time::sleep;
@@ -336,4 +336,62 @@ async fn without_the_right_to_list_segments_are_read_one_by_one() {
     let gets = verbs(&server).into_iter().filter(|verb| *verb == Verb::Get);
     assert_eq!(gets.count(), 1 + segments(&server).len());
     assert_eq!(content(&store).await.len(), 100);
+}
+
+fn count(server: &FakeApiServer, verb: Verb) -> usize {
+    let verbs = verbs(server);
+    verbs.iter().filter(|one| **one == verb).count()
+}
+
+/// One failure among many segments is no reason to make or read all of them again.
+#[tokio::test(start_paused = true)]
+async fn what_was_made_or_read_before_a_failure_is_not_asked_for_again() {
+    // How many are under way at a time.
+    const UNDER_WAY: usize = 8;
+    let server = FakeApiServer::new();
+    let store = open(&server).await;
+    let busy = || Fault::too_many_requests(1).skip(15);
+    server.inject(busy().on(Verb::Create));
+    store.put("large", noise(1, 12_000_000)).await.unwrap();
+    let made = segments(&server).len();
+    assert!(made > 20, "{made}");
+    let creates = count(&server, Verb::Create);
+    assert!(creates <= made + UNDER_WAY, "{creates} for {made}");
+
+    let reader = open(&server).await;
+    server.inject(busy().on(Verb::Get));
+    assert!(reader.get("large").await.unwrap().is_some());
+    // The head is read, too, and nothing but the head a second time.
+    let gets = count(&server, Verb::Get);
+    assert!(gets <= made + 3, "{gets} for {made}");
+}
+
+/// The server says so where a quota is changed while an object is made.
+#[tokio::test(start_paused = true)]
+async fn a_conflict_about_a_quota_is_no_refusal_of_a_segment() {
+    let server = FakeApiServer::new();
+    let store = open(&server).await;
+    server.inject(Fault::conflict().on(Verb::Create));
+    store.put("large", noise(1, 100_000)).await.unwrap();
+    assert_eq!(segments(&server).len(), 1);
+}
+
+/// The figures of the documentation: each eight segments wait for the budget, 5 s at most.
+#[tokio::test(start_paused = true)]
+async fn a_large_transaction_within_the_usual_budget_ends_in_time_or_is_not_applied() {
+    let server = FakeApiServer::new();
+    let buckets = Buckets::config_maps(server.client(), NAMESPACE);
+    let store = open_in(&buckets).await;
+    store.put("16 MiB", noise(1, 16 << 20)).await.unwrap();
+    store.delete("16 MiB").await.unwrap();
+    sleep(Duration::from_secs(300)).await;
+    let put = |transaction: Transaction, number: u64| {
+        let key = Key::new(format!("12 MiB, {number}")).unwrap();
+        transaction.put(key, noise(number, 12 << 20))
+    };
+    let error = store.commit((0..3).fold(Transaction::new(), put)).await;
+    let error = error.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert_eq!(store.usage().await.unwrap().entries, 0);
 }
