@@ -8,7 +8,7 @@ use kv_core::backend::Backoff;
 use kv_core::{Clock, Commit, Error, Result};
 use tokio::time::Duration;
 
-use crate::committer::{Committer, Fate, Pending, content_bytes};
+use crate::committer::{Committer, Fate, Pending, Scope, content_bytes};
 use crate::describe::describe_head;
 use crate::engine::{BatchId, BucketId, Head, Proposal, Request, Write, propose};
 use crate::failure::{Failure, FailureKind};
@@ -28,8 +28,8 @@ pub(crate) enum Next {
     OnFreshBase,
     /// The same; another writer was faster.
     AfterConflict,
-    /// Decide about one transaction at a time.
-    OneByOne,
+    /// Decide about less at a time: segments were refused.
+    Narrowed,
     /// Try the same again, after a wait.
     Again {
         /// How long.
@@ -100,7 +100,7 @@ impl Committer {
                 let next = self.write(batch, attempt, backoff).await;
                 if !matches!(next, Next::AfterConflict) {
                     // The same content in a later write of the batch gets names of its own.
-                    self.posted.renew();
+                    self.forget_posted();
                 }
                 if let Some((base, segments)) = late {
                     let (id, owner) = (base.head.id(), &base.metadata);
@@ -144,7 +144,10 @@ impl Committer {
             writer: self.writer,
             counter: self.counter,
         };
-        let most = if self.one_by_one { 1 } else { batch.len() };
+        let most = match self.scope {
+            Scope::All | Scope::AllInHead => batch.len(),
+            Scope::One => 1,
+        };
         let transactions: Vec<_> = batch[..most.min(batch.len())]
             .iter()
             .map(|pending| pending.request.transaction.clone())
@@ -159,7 +162,11 @@ impl Committer {
             self.shared.clock.now(),
             self.shared.api.describe(),
         );
-        let (layout, nonce) = (self.shared.layout, self.posted.nonce);
+        let nonce = self.posted.nonce;
+        let layout = match self.scope {
+            Scope::All => self.shared.layout,
+            Scope::AllInHead | Scope::One => self.shared.layout.without_groups(),
+        };
         let edit = self
             .edit
             .as_ref()
@@ -183,7 +190,7 @@ impl Committer {
     /// What was made before a sweep may be removed by it, and has to be made anew.
     fn begin_sweep_epoch(&mut self, head: &Head) {
         if head.sweep_epoch() != self.posted.sweep_epoch {
-            self.posted.renew();
+            self.forget_posted();
             self.posted.sweep_epoch = head.sweep_epoch();
         }
     }
@@ -199,17 +206,30 @@ impl Committer {
         if segments.is_empty() {
             return Ok(());
         }
-        // Should the write not come about, a sweep removes them.
-        let _ = self.maintainer.send(Wake::Sweep);
         let (id, owner) = (base.head.id(), &base.metadata);
         let hooks = &self.shared.hooks;
         hooks.reach(CrashPoint::BeforeSegmentsOfCommit).await;
         let made = &mut self.posted.segments;
-        self.shared
+        let created = self
+            .shared
             .create_segments(id, &segments, owner, made)
-            .await?;
+            .await;
+        if created.is_err() {
+            // Some that are not noted may be there.
+            let _ = self.maintainer.send(Wake::Sweep);
+        }
+        created?;
         hooks.reach(CrashPoint::SegmentsOfCommitMade).await;
         Ok(())
+    }
+
+    /// From now on segments get other names. Those that were made and that no head names are left to
+    /// a sweep.
+    pub(crate) fn forget_posted(&mut self) {
+        if !self.posted.segments.is_empty() {
+            let _ = self.maintainer.send(Wake::Sweep);
+        }
+        self.posted.renew();
     }
 
     /// Nothing was written yet: tries again where that can help, and finds out whose segments
@@ -225,7 +245,7 @@ impl Committer {
             return later_or_refused(batch, failure, backoff);
         }
         if count > 1 {
-            return Next::OneByOne;
+            return Next::Narrowed;
         }
         answer(batch, vec![Err(failure.error.clone()); count])
     }

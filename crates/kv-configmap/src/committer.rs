@@ -76,8 +76,7 @@ pub(crate) struct Committer {
     /// Counts its batches. Every write that differs from the one before gets a new number.
     pub(crate) counter: u64,
     contention: Contention,
-    /// Decide about one transaction at a time: a larger group met a refusal of one of them.
-    pub(crate) one_by_one: bool,
+    pub(crate) scope: Scope,
     pub(crate) posted: Posted,
     pub(crate) edit: Option<Handed>,
     pub(crate) maintainer: mpsc::UnboundedSender<Wake>,
@@ -88,7 +87,35 @@ pub(crate) struct Committer {
     random: StdRng,
 }
 
-/// The segments of large commits that were made for the present batch.
+/// How much of a batch is decided about together, and where it goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Scope {
+    #[default]
+    All,
+    /// All of it, and only large commits get segments.
+    AllInHead,
+    /// One transaction at a time, so that a refusal meets the one that needs the segments.
+    One,
+}
+
+impl Scope {
+    /// Who makes segments first loses against those who write at once, every time.
+    fn after_conflict(self) -> Self {
+        match self {
+            Self::All => Self::AllInHead,
+            narrower => narrower,
+        }
+    }
+
+    fn narrowed(self) -> Self {
+        match self {
+            Self::All => Self::AllInHead,
+            Self::AllInHead | Self::One => Self::One,
+        }
+    }
+}
+
+/// The segments that were made for the present batch, and are named by no head yet.
 #[derive(Debug, Default)]
 pub(crate) struct Posted {
     pub(crate) nonce: u64,
@@ -101,7 +128,6 @@ impl Posted {
     /// How far apart the names of successive writes are: more than one write has commits.
     const STRIDE: u64 = 1 << 20;
 
-    /// From now on segments get other names.
     pub(crate) fn renew(&mut self) {
         self.nonce = self.nonce.wrapping_add(Self::STRIDE);
         self.segments.clear();
@@ -122,7 +148,7 @@ impl Committer {
             writer,
             counter: 0,
             contention: Contention::default(),
-            one_by_one: false,
+            scope: Scope::default(),
             posted: Posted::default(),
             edit: None,
             maintainer,
@@ -140,6 +166,7 @@ impl Committer {
             } else {
                 let batch = self.take_batch();
                 self.commit(batch).await;
+                self.forget_posted();
                 self.contention.end_batch(Instant::now());
             }
         }
@@ -236,7 +263,7 @@ impl Committer {
         self.leave_room(Contention::begin_batch).await;
         // Whether the known state is at least as new as every call of this batch.
         let mut fresh = false;
-        self.one_by_one = false;
+        self.scope = Scope::default();
         self.posted = Posted {
             nonce: self.random.random(),
             ..Posted::default()
@@ -250,9 +277,10 @@ impl Committer {
             match self.step(&mut batch, fresh, &mut backoff).await {
                 Next::Answered => {}
                 Next::OnFreshBase => fresh = true,
-                Next::OneByOne => self.one_by_one = true,
+                Next::Narrowed => self.scope = self.scope.narrowed(),
                 Next::AfterConflict => {
                     fresh = true;
+                    self.scope = self.scope.after_conflict();
                     self.leave_room(Contention::after_conflict).await;
                 }
                 Next::Again { after } => tokio::time::sleep(after).await,

@@ -27,12 +27,18 @@ const OBSOLETE_STAYS: Duration = Duration::from_secs(30);
 /// often a request of it is repeated.
 const ATTEMPTS: u32 = 4;
 
-/// How many flushes there are between two looks for segments that nobody needs.
-const FLUSHES_BETWEEN_SWEEPS: u32 = 256;
+/// Within this time after a merge, the next one waits for so many times as many runs: under load an
+/// entry is merged less often, and a bucket that was left alone is in shape all the same.
+const MERGE_RESTS: Duration = Duration::from_secs(1);
+const PATIENCE: usize = 4;
+
+/// How often is flushed or merged between two looks for segments that nobody needs.
+const ROUNDS_BETWEEN_SWEEPS: u32 = 256;
 
 /// What there is to do.
 pub(crate) enum Wake {
-    Flush,
+    /// A flush or a merge.
+    Due,
     /// Puts wait for room in the head.
     Full,
     /// These segments are no longer named by the head.
@@ -69,9 +75,10 @@ pub(crate) struct Maintainer {
     random: StdRng,
     round: Round,
     obsolete: Vec<(Instant, SegmentId)>,
-    flushes: u32,
+    merged_at: Option<Instant>,
+    rounds: u32,
     sweep_is_due: bool,
-    flush_is_due: bool,
+    work_is_due: bool,
     room_is_wanted: bool,
 }
 
@@ -89,16 +96,17 @@ impl Maintainer {
             random,
             round: Round::default(),
             obsolete: Vec::new(),
-            flushes: 0,
+            merged_at: None,
+            rounds: 0,
             sweep_is_due: true,
-            flush_is_due: false,
+            work_is_due: false,
             room_is_wanted: false,
         }
     }
 
     pub(crate) async fn run(mut self) {
         while self.wait().await {
-            if std::mem::take(&mut self.flush_is_due) {
+            if std::mem::take(&mut self.work_is_due) {
                 self.flush_and_merge().await;
             }
             self.remove_obsolete().await;
@@ -107,7 +115,7 @@ impl Maintainer {
 
     /// Waits for something to do. `false`: all handles are gone.
     async fn wait(&mut self) -> bool {
-        if !self.flush_is_due {
+        if !self.work_is_due {
             let first = match self.obsolete.first() {
                 None => self.wakes.recv().await,
                 Some((due, _)) => tokio::select! {
@@ -133,8 +141,8 @@ impl Maintainer {
 
     fn take(&mut self, wake: Wake) {
         match wake {
-            Wake::Flush => self.flush_is_due = true,
-            Wake::Full => (self.flush_is_due, self.room_is_wanted) = (true, true),
+            Wake::Due => self.work_is_due = true,
+            Wake::Full => (self.work_is_due, self.room_is_wanted) = (true, true),
             Wake::Sweep => self.sweep_is_due = true,
             Wake::Obsolete(segments) => {
                 let due = Instant::now() + OBSOLETE_STAYS;
@@ -155,15 +163,24 @@ impl Maintainer {
             let is_due = head.is_flush_due(layout);
             is_due.then(|| flush(head, layout, nonce)).flatten()
         });
-        if !flushed.await {
-            return;
+        let mut has_worked = flushed.await;
+        while self.repeat(Step::MERGE, self.merge()).await {
+            self.merged_at = Some(Instant::now());
+            has_worked = true;
         }
-        self.flushes += 1;
-        while self.repeat(Step::MERGE, merge).await {}
-        if self.sweep_is_due || self.flushes >= FLUSHES_BETWEEN_SWEEPS {
-            self.flushes = 0;
+        self.rounds += u32::from(has_worked);
+        if has_worked && (self.sweep_is_due || self.rounds >= ROUNDS_BETWEEN_SWEEPS) {
+            self.rounds = 0;
             self.sweep_is_due = false;
             self.sweep().await;
+        }
+    }
+
+    fn merge(&self) -> impl Fn(&Head, &Layout, u64, &mut Round) -> Option<Job> + Copy + use<> {
+        let rests = self.merged_at.is_some_and(|at| at.elapsed() < MERGE_RESTS);
+        move |head, layout, nonce, round| {
+            let fanout = layout.fanout * if rests { PATIENCE } else { 1 };
+            merge(head, &Layout { fanout, ..*layout }, nonce, round)
         }
     }
 

@@ -10,7 +10,7 @@ use tracing::debug;
 
 use crate::attempt::{Next, answer, answer_all, claim, give_up, keep_waiting, requeue};
 use crate::committer::{Committer, Fate, Pending};
-use crate::engine::{Head, Resolution, Write};
+use crate::engine::{Head, Layout, Resolution, SegmentId, Write};
 use crate::failure::FailureKind;
 use crate::hooks::{Bug, CrashPoint};
 use crate::known::{Known, Present};
@@ -39,7 +39,11 @@ impl Committer {
         backoff: &mut Backoff,
     ) -> Next {
         let has_edit = attempt.write.has_edit;
+        let named: Vec<_> = attempt.write.segments.iter().map(|one| one.id).collect();
         let (next, end) = self.send(batch, attempt, backoff).await;
+        if let End::InPlace(_) = &end {
+            self.end_segments(&named);
+        }
         match end {
             End::InPlace(present) if has_edit => self.end_edit(|| Fate::InPlace(present)),
             // The base was the newest, and the edit did not fit it. One that went on waiting would
@@ -51,6 +55,16 @@ impl Committer {
             _ => {}
         }
         next
+    }
+
+    /// A write that names these segments is in place: none will ever name those that were made for
+    /// attempts before it.
+    fn end_segments(&mut self, named: &[SegmentId]) {
+        let made = std::mem::take(&mut self.posted.segments).into_iter();
+        let needless: Vec<_> = made.filter(|id| !named.contains(id)).collect();
+        if !needless.is_empty() {
+            let _ = self.maintainer.send(Wake::Obsolete(needless));
+        }
     }
 
     /// Sends the write, the identical one again where its outcome is unknown: it is conditional
@@ -157,12 +171,14 @@ impl Committer {
         (answer(batch, outcomes), end)
     }
 
-    /// Whoever makes a flush due does it; others only where it does not come.
+    /// Whoever makes a flush or a merge due does it; others only where it does not come.
     fn wake_maintainer(&self, base: &Head, written: &Head) {
-        let layout = &self.shared.layout;
-        let is_due = written.is_flush_due(layout);
-        if is_due && (!base.is_flush_due(layout) || written.is_flush_due(&layout.doubled())) {
-            let _ = self.maintainer.send(Wake::Flush);
+        let (layout, doubled) = (&self.shared.layout, &self.shared.layout.doubled());
+        let is_ours = |is_due: fn(&Head, &Layout) -> bool| {
+            is_due(written, layout) && (!is_due(base, layout) || is_due(written, doubled))
+        };
+        if is_ours(Head::is_flush_due) || is_ours(Head::is_merge_due) {
+            let _ = self.maintainer.send(Wake::Due);
         }
         let obsolete = written.segments_dropped_since(base);
         if !obsolete.is_empty() {

@@ -1,6 +1,6 @@
 //! From the bytes of a head, and of the segments that it names, to the state of the bucket.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use kv_core::backend::{Effect, Record, Snapshot, Stored};
@@ -207,24 +207,27 @@ impl Encoded {
         let mut steps = Vec::new();
         let commits = std::mem::take(&mut self.commits);
         for commit in commits.into_iter().filter(|commit| commit.revision > after) {
-            let effects = match &commit.run {
-                None => commit.effects,
-                Some(run) => {
-                    let items = run::read(self.head.id, run, &find)?.into_iter();
-                    let reclaimed: BTreeSet<_> = commit.reclaimed.iter().collect();
-                    // A key that was reclaimed may have been put again by the same commit.
-                    let is_reclaimed = |item: &Item| {
-                        matches!(item, Item::Tombstone(..)) && reclaimed.contains(item.key())
-                    };
-                    let items = items.filter(|item| !is_reclaimed(item));
-                    items.map(to_effect).collect()
-                }
+            let items = match &commit.run {
+                Some(run) => Some(run::read(self.head.id, run, &find)?),
+                None => None,
             };
-            steps.push(
-                self.head
-                    .state
-                    .step(commit.revision, &effects, &commit.reclaimed),
-            );
+            let commits = match items {
+                Some(items) => commit.split(items)?,
+                None => vec![commit],
+            };
+            for Decoded {
+                revision,
+                effects,
+                reclaimed,
+                ..
+            } in commits
+            {
+                if revision <= self.head.revision() {
+                    let reason = format!("commit {revision} follows {}", self.head.revision());
+                    return Err(content(reason));
+                }
+                steps.push(self.head.state.step(revision, &effects, &reclaimed));
+            }
         }
         Ok(steps)
     }
@@ -246,6 +249,38 @@ impl Encoded {
             }));
         }
         head.tombstones_dropped_through = dropped.max(known.unwrap_or_default());
+    }
+}
+
+impl Decoded {
+    /// The commits of which a run holds what they left, one after the other. The first of them has
+    /// reclaimed what was reclaimed.
+    fn split(self, items: Vec<Item>) -> Result<Vec<Self>, DecodeError> {
+        let mut commits = BTreeMap::<Revision, Vec<Item>>::new();
+        for item in items {
+            commits.entry(item.revision()).or_default().push(item);
+        }
+        if commits.keys().next_back() != Some(&self.revision) {
+            let reason = format!("the run of commit {} ends with another", self.revision);
+            return Err(content(reason));
+        }
+        let mut reclaimed = self.reclaimed;
+        let commits = commits.into_iter().map(|(revision, items)| {
+            let reclaimed = std::mem::take(&mut reclaimed);
+            let keys: BTreeSet<_> = reclaimed.iter().collect();
+            // A key that was reclaimed may have been put again by the same commit.
+            let is_reclaimed =
+                |item: &Item| matches!(item, Item::Tombstone(..)) && keys.contains(item.key());
+            let items = items.into_iter().filter(|item| !is_reclaimed(item));
+            let effects = items.map(to_effect).collect();
+            Self {
+                revision,
+                effects,
+                reclaimed,
+                run: None,
+            }
+        });
+        Ok(commits.collect())
     }
 }
 

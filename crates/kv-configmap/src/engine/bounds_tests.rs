@@ -313,7 +313,14 @@ fn a_bucket_takes_as_many_bytes_before_compression_as_it_may_and_not_one_more() 
 
 #[test]
 fn a_segment_holds_as_much_before_compression_as_it_may_and_not_one_byte_more() {
-    let segments = segment::write(BUCKET, 1, &vec![0; 3 * SEGMENT_RAW_BYTES], 512 * 1024);
+    let limit = 512 * 1024;
+    let segments = segment::write(
+        BUCKET,
+        1,
+        &vec![0; 3 * SEGMENT_RAW_BYTES],
+        limit,
+        Effort::Dense,
+    );
     let piece = |one: &NewSegment| segment::read(BUCKET, one.id, &one.bytes).unwrap().len();
     let pieces: Vec<usize> = segments.iter().map(piece).collect();
     assert_eq!(pieces.iter().sum::<usize>(), 3 * SEGMENT_RAW_BYTES);
@@ -350,7 +357,7 @@ fn no_segment_is_stored_that_is_larger_than_its_bound() {
     let mut largest = 0;
     for bytes in limit - 200..limit + 10 {
         let raw = [vec![0; 64 * 1024], noise(bytes, bytes)].concat();
-        let stored = segment::write(BUCKET, 1, &raw, limit).into_iter();
+        let stored = segment::write(BUCKET, 1, &raw, limit, Effort::Dense).into_iter();
         largest = stored.map(|one| one.bytes.len()).fold(largest, usize::max);
     }
     assert_eq!(largest, limit);

@@ -11,7 +11,7 @@ use super::block::{self, Effort};
 use super::head::{Base, CAPACITY, Excess, Head, RECENT, Room, SHRINKING_BYTES};
 use super::layout::Layout;
 use super::manifest::RUNS;
-use super::run;
+use super::run::{self, Run};
 use super::state::{Item, Range};
 
 /// The size before compression up to which the tail may grow, because every commit compresses it
@@ -31,7 +31,7 @@ impl Head {
         if room == Room::ForGrowth && self.live_raw_bytes() > layout.raw_bytes() {
             return Err(Excess::Bucket);
         }
-        self.absorb_runs(before);
+        self.absorb_runs(layout, before);
         if self.is_small_again(layout) {
             self.collapse(before);
         }
@@ -86,13 +86,12 @@ impl Head {
         capacity.saturating_sub(runs)
     }
 
-    /// Moves runs of commits that are next in turn from the tail to the manifest.
-    fn absorb_runs(&mut self, before: Revision) {
+    /// Moves runs that are next in turn from the tail to the manifest, but for the newest few.
+    fn absorb_runs(&mut self, layout: &Layout, before: Revision) {
         while self.runs.len() < RUNS
-            && self.base.stored.is_empty()
-            && let Some(next) = self.tail.after(self.base.revision).first()
-            && next.revision <= before
-            && let Some(run) = next.run.clone()
+            && self.tail_runs() > layout.tail_runs
+            && let Some(run) = self.next_run().cloned()
+            && run.revision <= before
         {
             self.cover(Base {
                 revision: run.revision,
@@ -100,6 +99,19 @@ impl Head {
             });
             self.runs.push(run);
         }
+    }
+
+    /// The runs that the tail refers to.
+    fn tail_runs(&self) -> usize {
+        let waiting = self.tail.after(self.base.revision).iter();
+        waiting.filter(|commit| commit.run.is_some()).count()
+    }
+
+    /// The run of the tail that the manifest can take over as it is, if there is one: nothing that is
+    /// not in a run comes before it.
+    fn next_run(&self) -> Option<&Run> {
+        let next = self.tail.after(self.base.revision).first();
+        next.filter(|_| self.base.stored.is_empty())?.run.as_ref()
     }
 
     /// Puts a base in place, and takes what it covers out of the tail.
@@ -240,11 +252,10 @@ impl Head {
     pub(crate) fn is_flush_due(&self, layout: &Layout) -> bool {
         let uncovered = self.tail.raw_bytes_after(self.base.revision);
         let stored = self.tail_stored_bytes * uncovered / self.tail.raw_bytes().max(1);
-        let mut waiting = self.tail.after(self.base.revision).iter();
         layout.has_segments
             && (stored > layout.tail_bytes
                 || uncovered > TAIL_RAW_BYTES
                 || self.base.stored.len() > layout.base_bytes
-                || waiting.any(|commit| commit.run.is_some()))
+                || (self.tail_runs() > layout.tail_runs && self.next_run().is_none()))
     }
 }

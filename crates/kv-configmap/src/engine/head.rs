@@ -3,12 +3,11 @@ use std::fmt;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use kv_core::backend::{Effect, Snapshot};
+use kv_core::backend::Snapshot;
 use kv_core::{Entry, Key, Revision};
 use prost::Message;
 use rand::Rng;
 
-use super::assemble::Step;
 use super::run::{self, Run};
 use super::segment::SegmentId;
 use super::state::{Item, State};
@@ -237,24 +236,6 @@ impl Head {
     /// The last commit that the runs hold.
     pub(super) fn flushed(&self) -> Revision {
         self.runs.last().map(|run| run.revision).unwrap_or_default()
-    }
-
-    /// Adds one commit to the state and the tail.
-    pub(super) fn append(
-        &mut self,
-        revision: Revision,
-        effects: &[Effect],
-        reclaimed: &[Key],
-    ) -> Step {
-        self.tail.push(revision, effects, reclaimed);
-        self.state.step(revision, effects, reclaimed)
-    }
-
-    /// Adds one commit whose changes are in `run`.
-    pub(super) fn append_run(&mut self, effects: &[Effect], reclaimed: &[Key], run: Run) -> Step {
-        let revision = run.revision;
-        self.tail.push_run(run, reclaimed);
-        self.state.step(revision, effects, reclaimed)
     }
 
     /// The keys whose time has come, for a commit to reclaim, if it is to.

@@ -13,6 +13,11 @@ pub(crate) struct Layout {
     pub(crate) base_bytes: usize,
     /// A commit above this size, before compression, is written to segments of its own.
     pub(crate) inline_commit_bytes: usize,
+    /// Several commits of one write above this size, compressed, are written to a segment of their
+    /// own: the head, which every write writes again, stays small where many commits share a write.
+    pub(crate) inline_group_bytes: usize,
+    /// How many runs stay in the tail, for those who follow the bucket and are a few commits behind.
+    pub(crate) tail_runs: usize,
     /// The most that one segment holds, compressed.
     pub(crate) segment_bytes: usize,
     /// How many runs of about one size are merged into one.
@@ -38,6 +43,8 @@ impl Layout {
         tail_bytes: 8 * 1024,
         base_bytes: 4 * 1024,
         inline_commit_bytes: 32 * 1024,
+        inline_group_bytes: 4 * 1024,
+        tail_runs: 8,
         segment_bytes: 512 * 1024,
         fanout: 8,
         step_bytes: 4 * 1024 * 1024,
@@ -58,17 +65,29 @@ impl Layout {
         tail_bytes: 160,
         base_bytes: 80,
         inline_commit_bytes: 1_024,
+        inline_group_bytes: 120,
+        tail_runs: 2,
         segment_bytes: 2 * 1024,
         fanout: 2,
         step_bytes: 4 * 1024,
         ..Self::SEGMENTED
     };
 
-    /// With twice the bounds of the parts that wait to be flushed.
+    /// With twice the bounds of what waits to be flushed or merged.
     pub(crate) fn doubled(&self) -> Self {
         Self {
             tail_bytes: self.tail_bytes * 2,
             base_bytes: self.base_bytes * 2,
+            tail_runs: self.tail_runs * 2,
+            fanout: self.fanout * 2,
+            ..*self
+        }
+    }
+
+    /// Where segments cannot be made: only a large commit needs one.
+    pub(crate) fn without_groups(&self) -> Self {
+        Self {
+            inline_group_bytes: usize::MAX,
             ..*self
         }
     }

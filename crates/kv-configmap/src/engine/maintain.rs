@@ -78,6 +78,13 @@ pub(super) fn can_shrink_manifest(head: &Head, layout: &Layout) -> bool {
     head.is_flush_due(layout) || is_merge_due().is_some()
 }
 
+impl Head {
+    /// Whether enough new runs are of about one size to merge them.
+    pub(crate) fn is_merge_due(&self, layout: &Layout) -> bool {
+        tier(&self.runs, layout).is_some()
+    }
+}
+
 /// The next step of a compaction, or a merge of runs of about one size, or of any where there are
 /// too many. `None`: none is due.
 pub(crate) fn merge(head: &Head, layout: &Layout, nonce: u64, round: &mut Round) -> Option<Job> {

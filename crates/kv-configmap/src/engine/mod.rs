@@ -8,6 +8,7 @@ mod edit;
 mod envelope;
 mod fields;
 mod fold;
+mod group;
 mod head;
 mod layout;
 mod maintain;
@@ -29,6 +30,8 @@ mod bounds_tests;
 mod forged_tests;
 #[cfg(test)]
 mod golden_tests;
+#[cfg(test)]
+mod group_tests;
 #[cfg(test)]
 mod life_tests;
 #[cfg(test)]

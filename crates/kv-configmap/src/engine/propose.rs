@@ -1,19 +1,16 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use kv_core::backend::Effect;
-use kv_core::{Commit, Error, Key, Result, Revision, Transaction};
+use kv_core::{Commit, Error, Result, Revision, Transaction};
 
 use super::assemble::Step;
 use super::edit::Edit;
+use super::group::NewCommit;
 use super::head::{CAPACITY, Excess, Head, Room};
 use super::layout::Layout;
 use super::maintain::can_shrink_manifest;
-use super::run;
 use super::segment::NewSegment;
-use super::state::Item;
 use super::version::ResourceVersion;
 use super::writers::BatchId;
 use crate::hooks::Bug;
@@ -141,16 +138,22 @@ impl Draft {
             segments: Vec::new(),
             has_edit,
         };
+        let mut commits = Vec::new();
         for transaction in &request.transactions[..count] {
             let outcome = match draft.head.snapshot().evaluate(transaction, request.now) {
                 Ok(evaluation) if evaluation.effects.is_empty() => {
                     Ok(evaluation.into_commit(draft.head.revision()))
                 }
-                Ok(evaluation) => {
+                Ok(mut evaluation) => {
                     // The first commit of a batch reclaims for all of them.
                     let reclaims = reclaims && draft.steps.is_empty();
-                    let reclaimed = draft.head.expired(request.now, reclaims);
-                    draft.append(next, &evaluation.effects, &reclaimed, request);
+                    let commit = NewCommit {
+                        revision: next,
+                        effects: std::mem::take(&mut evaluation.effects),
+                        reclaimed: draft.head.expired(request.now, reclaims),
+                    };
+                    draft.steps.push(draft.head.step(&commit));
+                    commits.push(commit);
                     let commit = evaluation.into_commit(next);
                     next = Revision::new(next.get() + 1);
                     Ok(commit)
@@ -159,33 +162,8 @@ impl Draft {
             };
             draft.outcomes.push(outcome);
         }
+        draft.segments = draft.head.log(&commits, request.layout, request.nonce);
         Ok(draft)
-    }
-
-    fn append(
-        &mut self,
-        revision: Revision,
-        effects: &[Effect],
-        reclaimed: &[Key],
-        request: &Request<'_>,
-    ) {
-        let layout = request.layout;
-        let bytes: usize = effects.iter().map(effect_bytes).sum();
-        let too_much = self.head.live_raw_bytes() + bytes as u64 > layout.raw_bytes();
-        // What is too much is refused before it is encoded.
-        if !layout.has_segments || bytes <= layout.inline_commit_bytes || too_much {
-            self.steps
-                .push(self.head.append(revision, effects, reclaimed));
-            return;
-        }
-        let nonce = request.nonce.wrapping_add(self.steps.len() as u64);
-        let items = items_of(revision, effects, reclaimed);
-        let (bucket, limit) = (self.head.id(), layout.segment_bytes);
-        if let Some((run, segments)) = run::write_commit(bucket, nonce, limit, revision, &items) {
-            self.segments.extend(segments);
-            self.steps
-                .push(self.head.append_run(effects, reclaimed, run));
-        }
     }
 
     fn has_reclaimed(&self) -> bool {
@@ -232,26 +210,6 @@ impl Draft {
     }
 }
 
-/// What a commit leaves, in the order of the keys.
-fn items_of(revision: Revision, effects: &[Effect], reclaimed: &[Key]) -> Vec<Item> {
-    let reclaimed = reclaimed
-        .iter()
-        .map(|key| Item::Tombstone(key.clone(), revision));
-    let mut items: BTreeMap<Key, Item> = reclaimed.map(|item| (item.key().clone(), item)).collect();
-    for effect in effects {
-        items.insert(effect.key.clone(), Item::of(effect, revision));
-    }
-    items.into_values().collect()
-}
-
-fn effect_bytes(effect: &Effect) -> usize {
-    let value = effect
-        .stored
-        .as_ref()
-        .map_or(0, |stored| stored.value.len());
-    effect.key.as_str().len() + value
-}
-
 /// The refusal of one transaction, which does not fit into what `base` leaves free.
 fn refuse(excess: Excess, head: &Head, base: &Head, request: &Request<'_>) -> Proposal {
     let layout = request.layout;
@@ -284,6 +242,7 @@ mod tests {
     use super::*;
     use crate::engine::tests::decode;
     use crate::engine::{BucketId, Resolution};
+    use kv_core::Key;
     use std::time::{Duration, UNIX_EPOCH};
 
     const BATCH: BatchId = BatchId {

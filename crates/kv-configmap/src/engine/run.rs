@@ -2,6 +2,7 @@ use bytes::{Bytes, BytesMut};
 use kv_core::{Key, Revision};
 use prost::Message;
 
+use super::block::Effort;
 use super::fields::elements;
 use super::head::{from_proto, to_proto};
 use super::manifest::SEGMENTS;
@@ -90,8 +91,22 @@ pub(super) fn write(
     items: &[Item],
 ) -> Option<(Run, Vec<NewSegment>)> {
     let raw = encode(items, None);
-    let segments = segment::write(bucket, nonce, &raw, segment_bytes);
+    let segments = segment::write(bucket, nonce, &raw, segment_bytes, Effort::Dense);
     let run = describe(revision, written_at, &raw, &segments)?;
+    Some((run, segments))
+}
+
+/// Writes the commits up to `revision` that share a write, while their callers wait.
+pub(super) fn write_group(
+    bucket: BucketId,
+    nonce: u64,
+    segment_bytes: usize,
+    revision: Revision,
+    items: &[Item],
+) -> Option<(Run, Vec<NewSegment>)> {
+    let raw = encode(items, None);
+    let segments = segment::write(bucket, nonce, &raw, segment_bytes, Effort::Fast);
+    let run = describe(revision, revision, &raw, &segments)?;
     Some((run, segments))
 }
 
@@ -105,7 +120,7 @@ pub(super) fn write_commit(
     items: &[Item],
 ) -> Option<(Run, Vec<NewSegment>)> {
     let raw = encode(items, Some(revision));
-    let segments = segment::write(bucket, nonce, &raw, segment_bytes);
+    let segments = segment::write(bucket, nonce, &raw, segment_bytes, Effort::Dense);
     let run = describe(revision, revision, &raw, &segments)?;
     Some((run, segments))
 }
@@ -179,14 +194,14 @@ fn concat(parts: &[Bytes], bytes: u64) -> Bytes {
 /// Reads entries, one at a time so that a bad one is refused before there is memory for the
 /// others. They have to be in order; `of` stands for a revision that is left out.
 pub(super) fn entries(raw: Bytes, of: Revision) -> impl Iterator<Item = Result<Item, DecodeError>> {
-    let mut last = None::<Key>;
+    let mut last = None::<(Key, Revision)>;
     elements(raw).map(move |element| {
         let item = read_entry(element?, of)?;
-        let key = item.key().clone();
-        if last.as_ref().is_some_and(|last| *last >= key) {
+        let place = (item.key().clone(), item.revision());
+        if last.as_ref().is_some_and(|last| *last >= place) {
             return Err(content("the entries are not in order"));
         }
-        last = Some(key);
+        last = Some(place);
         Ok(item)
     })
 }

@@ -37,13 +37,19 @@ pub(crate) struct NewSegment {
 /// Spreads `raw` over as many segments as it needs, none of which is larger than `limit`.
 ///
 /// `nonce` keeps their names from ever being used again.
-pub(super) fn write(bucket: BucketId, nonce: u64, raw: &[u8], limit: usize) -> Vec<NewSegment> {
+pub(super) fn write(
+    bucket: BucketId,
+    nonce: u64,
+    raw: &[u8],
+    limit: usize,
+    effort: Effort,
+) -> Vec<NewSegment> {
     let mut segments = Vec::new();
     let (mut rest, mut take) = (raw, fits(raw, limit));
     while !rest.is_empty() {
         let length = take.clamp(1, SEGMENT_RAW_BYTES).min(rest.len());
         let (chunk, others) = rest.split_at(length);
-        let Some(frame) = block::compress(chunk, Effort::Dense) else {
+        let Some(frame) = block::compress(chunk, effort) else {
             break;
         };
         let segment = seal(bucket, nonce, segments.len() as u32, frame);
@@ -133,7 +139,7 @@ mod tests {
     }
 
     fn round_trip(raw: &[u8], limit: usize) -> usize {
-        let segments = write(BUCKET, 7, raw, limit);
+        let segments = write(BUCKET, 7, raw, limit, Effort::Dense);
         let mut whole = Vec::new();
         for segment in &segments {
             assert!(segment.bytes.len() <= limit, "{}", segment.bytes.len());
@@ -165,8 +171,8 @@ mod tests {
 
     #[test]
     fn a_segment_under_another_name_or_of_another_bucket_is_refused() {
-        let one = &write(BUCKET, 1, b"one", 1_024)[0];
-        let two = &write(BUCKET, 2, b"one", 1_024)[0];
+        let one = &write(BUCKET, 1, b"one", 1_024, Effort::Dense)[0];
+        let two = &write(BUCKET, 2, b"one", 1_024, Effort::Dense)[0];
         assert_ne!(one.id, two.id, "the same content never has the same name");
         assert!(read(BUCKET, one.id, &two.bytes).is_err());
         assert!(read(BucketId([4; 16]), one.id, &one.bytes).is_err());

@@ -40,6 +40,11 @@ impl Item {
         }
     }
 
+    /// Where it stands in a run: the newest item of a key is the last.
+    pub(super) fn place(&self) -> (&Key, Revision) {
+        (self.key(), self.revision())
+    }
+
     pub(super) fn revision(&self) -> Revision {
         match self {
             Self::Entry(entry) => entry.revision,

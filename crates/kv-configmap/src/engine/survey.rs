@@ -110,12 +110,14 @@ impl Encoded {
             let range = Range { after, through };
             match &commit.run {
                 Some(run) => self.survey_run(survey, run, range, segments),
-                None => survey.note(range, None),
+                None => {
+                    survey.note(range, None);
+                    let effects = commit.effects.iter();
+                    survey.load(effects.map(|effect| Item::of(effect, through)));
+                    let reclaimed = commit.reclaimed.iter().cloned();
+                    survey.load(reclaimed.map(|key| Item::Tombstone(key, through)));
+                }
             }
-            let effects = commit.effects.iter();
-            survey.load(effects.map(|effect| Item::of(effect, through)));
-            let reclaimed = commit.reclaimed.iter().cloned();
-            survey.load(reclaimed.map(|key| Item::Tombstone(key, through)));
             after = through;
         }
     }
@@ -209,6 +211,7 @@ fn leading_items(pieces: impl Iterator<Item = Bytes>, of: Revision) -> Vec<Item>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::block::Effort;
     use kv_core::{Entry, Key};
 
     const BUCKET: BucketId = BucketId([7; 16]);
@@ -255,7 +258,7 @@ mod tests {
     fn segments_without_their_head_are_put_in_order_and_read_up_to_the_first_that_is_missing() {
         let items = items(400);
         let raw = run::encode(&items, None);
-        let written = segment::write(BUCKET, 5, &raw, 256);
+        let written = segment::write(BUCKET, 5, &raw, 256, Effort::Dense);
         assert!(written.len() > 3);
         let all: Segments = written
             .iter()

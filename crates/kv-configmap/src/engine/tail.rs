@@ -8,6 +8,7 @@ use prost::Message;
 use super::DecodeError;
 use super::block::{self, Effort};
 use super::fields::{Content, elements, fields};
+use super::group::NewCommit;
 use super::manifest::SEGMENTS;
 use super::proto;
 use super::run::Run;
@@ -44,17 +45,12 @@ pub(super) struct Decoded {
 
 impl Tail {
     /// Adds a commit: what it changed, and the keys of expired entries that it reclaimed.
-    pub(super) fn push<'a>(
-        &mut self,
-        revision: Revision,
-        effects: &[Effect],
-        reclaimed: impl IntoIterator<Item = &'a Key>,
-    ) {
-        let reclaimed = reclaimed.into_iter().map(to_reclaimed);
-        let changes = reclaimed.chain(effects.iter().map(to_change)).collect();
+    pub(super) fn push(&mut self, commit: &NewCommit) {
+        let reclaimed = commit.reclaimed.iter().map(to_reclaimed);
+        let changes = reclaimed.chain(commit.effects.iter().map(to_change));
         let commit = proto::Commit {
-            revision: revision.get(),
-            changes,
+            revision: commit.revision.get(),
+            changes: changes.collect(),
             run: None,
         };
         self.push_encoded(commit, None);

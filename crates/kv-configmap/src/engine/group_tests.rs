@@ -1,0 +1,225 @@
+//! Commits that share a write.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use kv_core::{Change, Key, Revision, Transaction};
+use prost::Message;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::block::{self, Effort};
+use super::{
+    BatchId, BucketId, DecodeError, Encoded, FORMAT, Head, History, Layout, Request, SegmentId,
+    Segments, Step, Write, envelope, propose, proto,
+};
+
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn key(name: &str) -> Key {
+    Key::new(name).unwrap()
+}
+
+fn noise(seed: u64, bytes: usize) -> Bytes {
+    let mut noise = vec![0; bytes];
+    StdRng::seed_from_u64(seed).fill_bytes(&mut noise);
+    noise.into()
+}
+
+/// Puts of values that nobody can compress.
+fn puts(round: u64, count: u64) -> Vec<Transaction> {
+    let put = |number| {
+        let name = key(&format!("{round}/{number}"));
+        Transaction::new().put(name, noise(round << 32 | number, 100))
+    };
+    (0..count).map(put).collect()
+}
+
+struct Bucket {
+    head: Head,
+    bytes: Bytes,
+    segments: Segments,
+    number: u64,
+}
+
+impl Bucket {
+    fn new() -> Self {
+        let (head, bytes) = Head::create(BucketId([5; 16]));
+        Self {
+            head,
+            bytes,
+            segments: Segments::new(),
+            number: 10,
+        }
+    }
+
+    fn propose(&self, number: u64, transactions: &[Transaction], layout: &Layout) -> Write {
+        let transactions: Vec<_> = transactions.iter().cloned().map(Arc::new).collect();
+        let request = Request {
+            store: "a test",
+            layout,
+            transactions: &transactions,
+            batch: BatchId {
+                writer: 1,
+                counter: number,
+            },
+            now: at(number),
+            edit: None,
+            nonce: 7,
+        };
+        let version = number.to_string().parse().unwrap();
+        let proposal = propose(&self.head, version, &request).unwrap();
+        assert_eq!(proposal.outcomes.len(), transactions.len());
+        proposal.write.unwrap()
+    }
+
+    /// What was committed, and how many segments were made for it.
+    fn write(&mut self, transactions: &[Transaction]) -> (Vec<Step>, usize) {
+        self.number += 1;
+        let write = self.propose(self.number, transactions, &Layout::SEGMENTED);
+        let made = write.segments.len();
+        let segments = write.segments.into_iter();
+        self.segments
+            .extend(segments.map(|one| (one.id, one.bytes)));
+        (self.head, self.bytes) = (write.head, write.bytes);
+        (write.steps, made)
+    }
+
+    fn read(&self, known: Option<&Head>) -> (Head, History) {
+        let encoded = Encoded::read(&self.bytes).unwrap();
+        encoded.assemble(known, &self.segments).unwrap()
+    }
+}
+
+type Told = (Revision, Vec<Change>, Vec<(SystemTime, Key)>);
+
+fn told(steps: Vec<Step>) -> Vec<Told> {
+    let records = steps.into_iter().map(|step| step.record);
+    records
+        .map(|record| (record.revision, record.changes, record.reclaimed))
+        .collect()
+}
+
+fn told_by(history: History) -> Option<Vec<Told>> {
+    match history {
+        History::Commits { steps, .. } => Some(told(steps)),
+        History::Lost => None,
+    }
+}
+
+#[test]
+fn commits_that_share_a_write_are_one_segment_that_tells_each_of_them() {
+    let mut bucket = Bucket::new();
+    let short = Duration::from_secs(1);
+    bucket.write(&[
+        Transaction::new().put(key("old"), "1"),
+        Transaction::new().put_expiring(key("expired"), "1", short),
+        Transaction::new().put_expiring(key("expired and put again"), "1", short),
+    ]);
+    let known = bucket.head.clone();
+    bucket.number = 20;
+    let mut transactions = puts(0, 60);
+    transactions.insert(7, Transaction::new().put(key("0/30"), "the first of three"));
+    transactions.push(Transaction::new().put(key("0/30"), "the last"));
+    transactions.insert(9, Transaction::new().delete(key("old")));
+    transactions.push(Transaction::new().put(key("old"), "put again"));
+    transactions.push(Transaction::new().put(key("gone at once"), "1"));
+    transactions.push(Transaction::new().delete(key("gone at once")));
+    transactions.push(
+        Transaction::new()
+            .put(key("a"), "1")
+            .put(key("b"), "2")
+            .put(key("expired and put again"), "2"),
+    );
+    let (steps, made) = bucket.write(&transactions);
+    assert_eq!((steps.len(), made), (transactions.len(), 1));
+    assert!(bucket.bytes.len() < 500, "{} bytes", bucket.bytes.len());
+
+    let (head, history) = bucket.read(Some(&known));
+    let committed = told(steps);
+    assert_eq!(committed[0].2.len(), 2);
+    assert_eq!(told_by(history).unwrap(), committed);
+    for head in [head, bucket.read(None).0] {
+        assert!(head.snapshot().iter().eq(bucket.head.snapshot().iter()));
+        assert_eq!(head.revision(), bucket.head.revision());
+    }
+}
+
+#[test]
+fn commits_stay_in_the_head_up_to_their_bound() {
+    for (transactions, segments) in [(puts(0, 36), 0), (puts(0, 40), 1)] {
+        let (steps, made) = Bucket::new().write(&transactions);
+        assert_eq!(made, segments, "{} commits", steps.len());
+    }
+    let zeros = |number| Transaction::new().put(key(&format!("{number}")), vec![0; 1_000]);
+    let transactions: Vec<_> = (0..100).map(zeros).collect();
+    assert_eq!(
+        Bucket::new().write(&transactions).1,
+        0,
+        "it compresses well"
+    );
+    let one = Transaction::new().put(key("one"), noise(1, 20_000));
+    assert_eq!(Bucket::new().write(&[one]).1, 0, "it is alone");
+    let none = Bucket::new().propose(11, &puts(0, 60), &Layout::SEGMENTED.without_groups());
+    assert!(none.segments.is_empty());
+}
+
+#[test]
+fn those_who_are_a_few_writes_behind_are_told_every_commit() {
+    let mut bucket = Bucket::new();
+    let mut known = Vec::new();
+    for round in 0..20 {
+        bucket.write(&puts(round, 60));
+        known.push(bucket.head.clone());
+    }
+    for (behind, head) in known.iter().rev().enumerate() {
+        let (read, history) = bucket.read(Some(head));
+        assert!(read.snapshot().iter().eq(bucket.head.snapshot().iter()));
+        let told = told_by(history).map(|told| told.len());
+        let kept = Layout::SEGMENTED.tail_runs;
+        assert_eq!(told, (behind <= kept).then_some(60 * behind), "{behind}");
+    }
+    assert!(bucket.bytes.len() < 1_500, "{} bytes", bucket.bytes.len());
+}
+
+/// Its run serves again where the batch is decided about once more, under other revisions.
+#[test]
+fn a_large_commit_among_others_is_a_run_by_itself() {
+    let mut transactions = puts(0, 60);
+    transactions.insert(30, Transaction::new().put(key("large"), noise(1, 40_000)));
+    let bucket = Bucket::new();
+    let ids = |number| -> Vec<SegmentId> {
+        let write = bucket.propose(number, &transactions, &Layout::SEGMENTED);
+        write.segments.iter().map(|one| one.id).collect()
+    };
+    let (first, second) = (ids(11), ids(12));
+    assert_eq!(first.len(), 1, "those before and after it stay in the head");
+    assert_eq!(first, second);
+}
+
+#[test]
+fn a_run_of_commits_that_are_not_its_own_is_refused() {
+    let mut bucket = Bucket::new();
+    bucket.write(&puts(0, 1));
+    bucket.write(&puts(1, 60));
+    let first = Revision::new(12 << 16);
+    let forged = |revision: u64| {
+        let payload = envelope::open(envelope::HEAD, &bucket.bytes, FORMAT).unwrap();
+        let mut head = proto::Head::decode(payload).unwrap();
+        let tail = block::open(&head.tail).unwrap();
+        let mut tail = proto::Commits::decode(tail).unwrap();
+        tail.commits[0].revision = revision;
+        head.tail = block::compress(&tail.encode_to_vec(), Effort::Fast).unwrap();
+        let sealed = envelope::seal(envelope::HEAD, FORMAT, &head.encode_to_vec());
+        let encoded = Encoded::read(&sealed).unwrap();
+        encoded.assemble(None, &bucket.segments).map(drop)
+    };
+    assert_eq!(forged(first.get() - 1), Ok(()));
+    for revision in [first.get(), first.get() + 5] {
+        let reason = format!("commit {first} follows {revision}");
+        assert_eq!(forged(revision), Err(DecodeError::Content(reason)));
+    }
+}

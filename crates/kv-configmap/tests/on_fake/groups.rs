@@ -1,0 +1,141 @@
+//! Many puts at once: they share a write, which names a segment that holds them.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::join_all;
+use kv_configmap::ConfigMapStore;
+use kv_core::prelude::*;
+use kv_core::{WatchEvent, WatchOptions};
+use kv_fake_apiserver::{FakeApiServer, Fault, Verb};
+use tokio::time::sleep;
+
+use crate::{noise, object, open, segments, verbs};
+
+/// Puts so many values at once that nobody can compress.
+async fn put_at_once(store: &ConfigMapStore, round: u64, count: u64) {
+    let put = |number| {
+        let value = noise(round << 32 | number, 100);
+        store.put(format!("{round}/{number}"), value)
+    };
+    for put in join_all((0..count).map(put)).await {
+        put.expect("a put");
+    }
+}
+
+async fn entries(server: &FakeApiServer) -> u64 {
+    let usage = open(server).await.usage().await;
+    usage.expect("the bucket can be read").entries
+}
+
+fn named(server: &FakeApiServer) -> usize {
+    let annotations = &object(server)["metadata"]["annotations"];
+    let named = annotations["kv-configmap/segments"].as_str();
+    named
+        .and_then(|named| named.parse().ok())
+        .expect("the head tells how many segments it names")
+}
+
+#[tokio::test(start_paused = true)]
+async fn puts_at_once_are_one_segment_and_one_small_head() {
+    let server = FakeApiServer::new();
+    let store = open(&server).await;
+    store.put("first", "1").await.unwrap();
+    server.set_latency(Duration::from_millis(2));
+    server.reset_requests();
+    put_at_once(&store, 0, 64).await;
+    assert_eq!(verbs(&server), [Verb::Create, Verb::Update]);
+    let head = object(&server)["binaryData"]["head"]
+        .as_str()
+        .unwrap()
+        .len();
+    assert!(head < 1_000, "{head} bytes");
+    assert_eq!(entries(&server).await, 65);
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_load_heads_stay_small_and_segments_few() {
+    let server = FakeApiServer::new();
+    let store = open(&server).await;
+    store.put("first", "1").await.unwrap();
+    server.set_latency(Duration::from_millis(2));
+    server.reset_requests();
+    let mut largest = 0;
+    for round in 0..300 {
+        put_at_once(&store, round, 64).await;
+        let head = object(&server)["binaryData"]["head"]
+            .as_str()
+            .unwrap()
+            .len();
+        largest = largest.max(head);
+        assert!(named(&server) < 80, "{} segments", named(&server));
+    }
+    sleep(Duration::from_secs(60)).await;
+    assert!(largest < 6_000, "{largest} bytes");
+    let requests = verbs(&server).len();
+    // A segment, a head, and the removal of the segment when it has been merged.
+    assert!((600..1_100).contains(&requests), "{requests} requests");
+    assert_eq!(entries(&server).await, 300 * 64 + 1);
+    assert_eq!(named(&server), segments(&server).len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watcher_sees_each_of_the_puts_that_share_a_write() {
+    let server = FakeApiServer::new();
+    let (writer, reader) = (open(&server).await, open(&server).await);
+    let mut events = reader.watch(WatchOptions::default()).await.unwrap();
+    let Some(Ok(WatchEvent::Snapshot { .. })) = events.next().await else {
+        panic!("a snapshot comes first");
+    };
+    server.set_latency(Duration::from_millis(2));
+    let writes = tokio::spawn(async move {
+        for round in 0..20 {
+            put_at_once(&writer, round, 64).await;
+        }
+    });
+    let mut last = Revision::ZERO;
+    for number in 0..20 * 64 {
+        let Some(Ok(WatchEvent::Changes { revision, changes })) = events.next().await else {
+            panic!("the put {number} is told");
+        };
+        assert!(revision > last);
+        assert_eq!(changes.len(), 1);
+        last = revision;
+    }
+    writes.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_segments_are_refused_puts_at_once_stay_in_the_head() {
+    let server = FakeApiServer::new();
+    let store = open(&server).await;
+    store.put("first", "1").await.unwrap();
+    server.inject(Fault::quota_exceeded().on(Verb::Create).always());
+    server.set_latency(Duration::from_millis(2));
+    server.reset_requests();
+    put_at_once(&store, 0, 64).await;
+    assert_eq!(verbs(&server), [Verb::Create, Verb::Update]);
+    assert_eq!(entries(&server).await, 65);
+}
+
+/// What was made for a write that met a conflict is of no use to the next.
+#[tokio::test(start_paused = true)]
+async fn segments_of_writes_that_met_conflicts_are_removed() {
+    let server = FakeApiServer::new();
+    let (one, two) = (open(&server).await, open(&server).await);
+    one.put("first", "1").await.unwrap();
+    server.set_latency(Duration::from_millis(2));
+    server.reset_requests();
+    for round in 0..20 {
+        tokio::join!(
+            put_at_once(&one, round, 64),
+            put_at_once(&two, 1_000 + round, 64)
+        );
+    }
+    let verbs = verbs(&server).into_iter();
+    let creates = verbs.filter(|verb| *verb == Verb::Create).count();
+    assert!(creates > 45, "there were conflicts");
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(entries(&server).await, 2 * 20 * 64 + 1);
+    assert_eq!(named(&server), segments(&server).len());
+}
