@@ -79,6 +79,17 @@ impl Measured {
         let pairs = self.samples[one].iter().zip(&self.samples[other]);
         median(pairs.map(|(one, other)| figure(one) / figure(other).max(1e-9)))
     }
+
+    /// The median over the rounds of one side's figure less another's.
+    pub(crate) fn difference(
+        &self,
+        one: usize,
+        other: usize,
+        figure: impl Fn(&Samples) -> f64,
+    ) -> f64 {
+        let pairs = self.samples[one].iter().zip(&self.samples[other]);
+        median(pairs.map(|(one, other)| figure(one) - figure(other)))
+    }
 }
 
 pub(crate) fn median(figures: impl Iterator<Item = f64>) -> f64 {
