@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::describe::{BUCKET_ID, PART, describe_segment};
 use crate::engine::{BucketId, NewSegment, SegmentId, Segments};
 use crate::failure::{Failure, FailureKind};
-use crate::object::{Metadata, Object};
+use crate::object::{Metadata, Object, head_body};
 use crate::protobuf::{self, PROTOBUF};
 use crate::resource::Resource;
 
@@ -28,7 +28,7 @@ pub(crate) const WATCH_TIMEOUT: Duration = Duration::from_secs(240);
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
 /// The body of a request, and its media type.
-type Content = (&'static str, Bytes);
+pub(crate) type Content = (&'static str, Bytes);
 
 const NOTHING: Content = (JSON, Bytes::new());
 const JSON: &str = "application/json";
@@ -153,13 +153,22 @@ impl BucketApi {
     }
 
     /// Replaces the object of the version that the body names.
-    pub(crate) async fn replace(&self, body: Bytes) -> Result<Metadata, Failure> {
+    pub(crate) async fn replace(&self, content: Content) -> Result<Metadata, Failure> {
         let url = format!(
             "{}?fieldManager=kv&fieldValidation=Ignore",
             self.object_url()
         );
-        let answer = self.exchange(Method::PUT, url, METADATA_ONLY, body).await;
-        answer.map(|answer: OnlyMetadata| answer.metadata)
+        let answer = self.answer(Method::PUT, url, METADATA_ONLY, content);
+        let answer: OnlyMetadata = self.read(&answer.await?)?;
+        Ok(answer.metadata)
+    }
+
+    /// What to send to replace a head.
+    pub(crate) fn head_content(&self, metadata: &Metadata, head: &Bytes) -> Content {
+        match protobuf::head_body(self.resource, metadata, head) {
+            Some(body) => (PROTOBUF, body),
+            None => (JSON, head_body(self.resource, metadata, head)),
+        }
     }
 
     /// Deletes the object of that uid and no other.

@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use kv_core::backend::Backoff;
 use kv_core::{Clock, Commit, Error, Result};
 use tokio::time::Duration;
 
+use crate::api::Content;
 use crate::committer::{Committer, Fate, Pending, Scope, content_bytes};
 use crate::describe::describe_head;
 use crate::engine::{BatchId, BucketId, Head, Proposal, Request, Write, propose};
@@ -15,7 +15,6 @@ use crate::failure::{Failure, FailureKind};
 use crate::hooks::{Bug, CrashPoint};
 use crate::known::{Known, Present};
 use crate::maintainer::Wake;
-use crate::object::head_body;
 use crate::send::Attempt;
 use crate::shared::{LONGEST_BUDGET_WAIT, off_runtime};
 use crate::waiting::Waiting;
@@ -85,13 +84,13 @@ impl Committer {
                 if early && let Err(failure) = self.create_segments(&base, &write).await {
                     return self.without_segments(batch, outcomes.len(), &failure, backoff);
                 }
-                let body = self.body(&base, &write);
-                self.shared.budget.spend(body.len() / 4 * 3);
+                let content = self.content(&base, &write);
+                self.shared.budget.spend(write.bytes.len());
                 let in_doubt = false;
                 let attempt = Attempt {
                     outcomes,
                     write,
-                    body,
+                    content,
                     base,
                     generation,
                     in_doubt,
@@ -261,7 +260,7 @@ impl Committer {
         }
     }
 
-    fn body(&self, base: &Present, write: &Write) -> Bytes {
+    fn content(&self, base: &Present, write: &Write) -> Content {
         let mut metadata = base.metadata.clone();
         metadata.reset_managed_fields();
         if self.shared.hooks.has(Bug::UnconditionalWrite) {
@@ -269,7 +268,7 @@ impl Committer {
         }
         let limit = self.shared.layout.bucket_bytes;
         describe_head(&mut metadata, self.shared.api.bucket(), &write.head, limit);
-        head_body(self.shared.api.resource(), &metadata, &write.bytes)
+        self.shared.api.head_content(&metadata, &write.bytes)
     }
 
     /// On a bucket that is not there: answers what changes nothing, and makes the bucket for the

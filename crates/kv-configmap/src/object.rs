@@ -80,6 +80,11 @@ impl Metadata {
         is_owned && !self.is_terminating()
     }
 
+    /// Whether there are no fields but these.
+    pub(crate) fn has_only(&self, fields: &[&str]) -> bool {
+        self.0.keys().all(|field| fields.contains(&field.as_str()))
+    }
+
     /// Asks the server to forget who wrote which field: it repeats every key of the data, and a
     /// later write does not add it again.
     pub(crate) fn reset_managed_fields(&mut self) {

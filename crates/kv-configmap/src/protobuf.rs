@@ -1,6 +1,6 @@
-//! Segments travel as protobuf, which takes the server less than JSON with base64 in it. Only
-//! segments: a head is rewritten with whatever others put into its metadata, and the messages here
-//! have only the fields that a segment needs.
+//! Heads that are written, and segments, travel as protobuf, which takes the server less than JSON
+//! with base64 in it. The messages here have only the fields that these need: a head is rewritten
+//! with whatever others put into its metadata, and goes as JSON where that is anything else.
 //!
 //! The messages are those of `k8s.io/apimachinery/pkg/runtime/generated.proto`,
 //! `k8s.io/apimachinery/pkg/apis/meta/v1/generated.proto` and
@@ -9,7 +9,7 @@
 use bytes::Bytes;
 use prost::Message;
 
-use crate::object::{Metadata, SEGMENT_KEY};
+use crate::object::{HEAD_KEY, Metadata, SEGMENT_KEY};
 use crate::resource::Resource;
 
 /// The media type.
@@ -49,13 +49,23 @@ struct ObjectMeta {
     name: String,
     #[prost(string, tag = "3")]
     namespace: String,
+    #[prost(string, tag = "5")]
+    uid: String,
+    #[prost(string, tag = "6")]
+    resource_version: String,
     #[prost(message, repeated, tag = "11")]
     labels: Vec<Pair>,
     #[prost(message, repeated, tag = "12")]
     annotations: Vec<Pair>,
     #[prost(message, repeated, tag = "13")]
     owner_references: Vec<OwnerReference>,
+    #[prost(message, repeated, tag = "17")]
+    managed_fields: Vec<ManagedFields>,
 }
+
+/// Only the empty one is ever sent.
+#[derive(Clone, Copy, PartialEq, Message)]
+struct ManagedFields {}
 
 #[derive(Clone, PartialEq, Message)]
 struct OwnerReference {
@@ -118,14 +128,47 @@ pub(crate) struct Segment {
     pub(crate) bytes: Bytes,
 }
 
+/// What the metadata of a head has unless others have put more there. The time of creation need not
+/// be sent: the server keeps it.
+const FIELDS: [&str; 8] = [
+    "name",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "creationTimestamp",
+    "labels",
+    "annotations",
+    "managedFields",
+];
+
+/// The body of a request that writes a head, and has the server forget who wrote which field. `None`:
+/// its metadata has more than the messages here.
+pub(crate) fn head_body(resource: Resource, metadata: &Metadata, bytes: &Bytes) -> Option<Bytes> {
+    let metadata = metadata.has_only(&FIELDS).then(|| ObjectMeta {
+        managed_fields: vec![ManagedFields {}],
+        ..object_meta(resource, metadata)
+    });
+    Some(object_body(resource, metadata?, HEAD_KEY, bytes, None))
+}
+
 /// The body of a request that makes a segment.
 pub(crate) fn segment_body(resource: Resource, metadata: &Metadata, bytes: &Bytes) -> Bytes {
-    let metadata = Some(object_meta(resource, metadata));
+    let metadata = object_meta(resource, metadata);
+    object_body(resource, metadata, SEGMENT_KEY, bytes, Some(true))
+}
+
+fn object_body(
+    resource: Resource,
+    metadata: ObjectMeta,
+    key: &str,
+    bytes: &Bytes,
+    immutable: Option<bool>,
+) -> Bytes {
+    let metadata = Some(metadata);
     let data = vec![Pair {
-        key: SEGMENT_KEY.to_owned(),
+        key: key.to_owned(),
         value: bytes.clone(),
     }];
-    let immutable = Some(true);
     let raw = match resource {
         Resource::ConfigMap => ConfigMap {
             metadata,
@@ -161,6 +204,8 @@ fn object_meta(resource: Resource, metadata: &Metadata) -> ObjectMeta {
     ObjectMeta {
         name: metadata.name().to_owned(),
         namespace: metadata.text("namespace").to_owned(),
+        uid: metadata.uid().to_owned(),
+        resource_version: metadata.text("resourceVersion").to_owned(),
         labels: metadata.texts("labels").map(pair).collect(),
         annotations: metadata.texts("annotations").map(pair).collect(),
         owner_references: metadata
@@ -172,6 +217,7 @@ fn object_meta(resource: Resource, metadata: &Metadata) -> ObjectMeta {
                 api_version: "v1".to_owned(),
             })
             .collect(),
+        managed_fields: Vec::new(),
     }
 }
 
@@ -212,4 +258,55 @@ fn decode_segment(resource: Resource, object: Bytes) -> Option<Segment> {
         name: metadata.unwrap_or_default().name,
         bytes: ours.unwrap_or_default().value,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_head_carries_all_of_its_metadata_or_goes_another_way() {
+        let bytes = Bytes::from_static(b"head");
+        let mut fields = json!({
+            "name": "b",
+            "namespace": "n",
+            "uid": "u",
+            "resourceVersion": "7",
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "labels": { "ours": "1", "theirs": "2" },
+            "annotations": { "a": "3" },
+        });
+        let body = |fields: &serde_json::Value, resource| {
+            let metadata = serde_json::from_value(fields.clone()).unwrap();
+            head_body(resource, &metadata, &bytes)
+        };
+        let pair = |key: &str, value: &'static str| Pair {
+            key: key.to_owned(),
+            value: Bytes::from_static(value.as_bytes()),
+        };
+        let expected = ObjectMeta {
+            name: "b".to_owned(),
+            namespace: "n".to_owned(),
+            uid: "u".to_owned(),
+            resource_version: "7".to_owned(),
+            labels: vec![pair("ours", "1"), pair("theirs", "2")],
+            annotations: vec![pair("a", "3")],
+            owner_references: Vec::new(),
+            managed_fields: vec![ManagedFields {}],
+        };
+        let raw = open(&body(&fields, Resource::ConfigMap).unwrap()).unwrap();
+        let map = ConfigMap::decode(raw).unwrap();
+        assert_eq!(map.metadata.as_ref(), Some(&expected));
+        assert_eq!(map.binary_data, [pair(HEAD_KEY, "head")]);
+        let raw = open(&body(&fields, Resource::Secret).unwrap()).unwrap();
+        let secret = Secret::decode(raw).unwrap();
+        assert_eq!(secret.metadata, Some(expected));
+        assert_eq!(secret.data, [pair(HEAD_KEY, "head")]);
+        for field in ["finalizers", "ownerReferences", "generateName", "new"] {
+            fields[field] = json!([]);
+            assert!(body(&fields, Resource::ConfigMap).is_none(), "{field}");
+            fields.as_object_mut().unwrap().remove(field);
+        }
+    }
 }

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use kv_core::backend::Backoff;
 use kv_core::{Commit, Error, Result, Revision};
 use tracing::debug;
 
+use crate::api::Content;
 use crate::attempt::{Next, answer, answer_all, claim, give_up, keep_waiting, requeue};
 use crate::committer::{Committer, Fate, Pending};
 use crate::engine::{Head, Layout, Resolution, SegmentId, Write};
@@ -22,7 +22,7 @@ use crate::shared::Found;
 pub(crate) struct Attempt {
     pub(crate) outcomes: Vec<Result<Commit>>,
     pub(crate) write: Write,
-    pub(crate) body: Bytes,
+    pub(crate) content: Content,
     /// The state it was decided on, and its generation.
     pub(crate) base: Arc<Present>,
     pub(crate) generation: u64,
@@ -86,7 +86,7 @@ impl Committer {
             answer(batch, outcomes);
         }
         loop {
-            let failure = match self.shared.api.replace(attempt.body.clone()).await {
+            let failure = match self.shared.api.replace(attempt.content.clone()).await {
                 Ok(metadata) => {
                     hooks.reach(CrashPoint::Written).await;
                     return self.written(batch, attempt, metadata);

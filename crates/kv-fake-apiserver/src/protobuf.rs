@@ -59,7 +59,13 @@ struct ObjectMeta {
     owner_references: Vec<OwnerReference>,
     #[prost(string, repeated, tag = "14")]
     finalizers: Vec<String>,
+    #[prost(message, repeated, tag = "17")]
+    managed_fields: Vec<ManagedFields>,
 }
+
+/// Understood as far as clients write it: the one without any field.
+#[derive(Clone, Copy, PartialEq, Message)]
+struct ManagedFields {}
 
 #[derive(Clone, PartialEq, Message)]
 struct OwnerReference {
@@ -215,6 +221,13 @@ fn metadata_json(metadata: ObjectMeta) -> Value {
         "finalizers",
         (!finalizers.is_empty()).then(|| finalizers.into()),
     );
+    let managed = metadata.managed_fields.iter().map(|_| json!({}));
+    let managed: Vec<Value> = managed.collect();
+    set(
+        &mut json,
+        "managedFields",
+        (!managed.is_empty()).then(|| managed.into()),
+    );
     Value::Object(json)
 }
 
@@ -333,6 +346,10 @@ fn metadata(metadata: &Value) -> ObjectMeta {
         annotations: pairs(&metadata["annotations"], of_text),
         owner_references: list("ownerReferences").iter().map(owner).collect(),
         finalizers: list("finalizers").iter().map(string).collect(),
+        managed_fields: list("managedFields")
+            .iter()
+            .map(|_| ManagedFields {})
+            .collect(),
     }
 }
 

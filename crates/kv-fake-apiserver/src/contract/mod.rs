@@ -109,6 +109,7 @@ macro_rules! contract_cases {
             metadata::a_list_of_metadata_has_a_form_of_its_own,
             metadata::an_empty_list_of_metadata_has_null_items,
             protobuf::an_object_is_the_same_in_protobuf,
+            protobuf::an_object_is_replaced_in_protobuf,
             protobuf::lists_and_refusals_come_in_protobuf_too,
             protobuf::what_is_no_protobuf_is_bad,
             list::a_list_has_a_version_and_items_without_kind,

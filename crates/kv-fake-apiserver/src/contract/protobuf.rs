@@ -44,6 +44,30 @@ pub(super) async fn an_object_is_the_same_in_protobuf(api: &Api) {
     }
 }
 
+/// What is left out of a PUT and belongs to the server stays; what others own is reset on demand.
+pub(super) async fn an_object_is_replaced_in_protobuf(api: &Api) {
+    let before = api.create_one("a").await;
+    let fields = json!({
+        "metadata": { "name": "a", "managedFields": [{}] },
+        "binaryData": { "b": "AP8H" },
+    });
+    let mut object = config_map("a", fields);
+    object["metadata"]["uid"] = before.metadata("uid").clone();
+    object["metadata"]["resourceVersion"] = before.metadata("resourceVersion").clone();
+    let body = from_json(object.to_string().as_bytes()).expect("a message");
+    let put = || {
+        let call = api.call("PUT", "configmaps/a").content_type(PROTOBUF);
+        call.raw(&body)
+    };
+    let replaced = put().send().await.expect(200);
+    assert_eq!(replaced.body["binaryData"], object["binaryData"]);
+    assert_eq!(replaced.body["data"], json!(null));
+    let created = before.metadata("creationTimestamp");
+    assert_eq!(replaced.metadata("creationTimestamp"), created);
+    assert_eq!(replaced.metadata("managedFields"), &json!(null));
+    put().send().await.refused(409, "Conflict");
+}
+
 pub(super) async fn lists_and_refusals_come_in_protobuf_too(api: &Api) {
     api.create_one("a").await;
     let (code, bytes) = api.call("GET", "configmaps").accept(PROTOBUF).bytes().await;
