@@ -137,7 +137,8 @@ impl Round {
             1 => format!("{PROCESSES} processes, one put at a time each"),
             _ => format!("{PROCESSES} processes of {tasks} tasks"),
         };
-        let to_theirs = of(|round| round.ours.total() / round.k8s_kv.total());
+        // In a short turn they may not get a single put through.
+        let to_theirs = of(|round| round.ours.total() / round.k8s_kv.total().max(0.1));
         let what = format!("puts/s of {who}, to k8s-kv's with a retry loop");
         let faster = Finding::ratio(5, what, to_theirs, Bound::AtLeast(20.0))
             .side("ours", side(|round| &round.ours))
@@ -170,7 +171,8 @@ impl Crowd {
 
     fn slowest_to_mean(&self) -> f64 {
         let slowest = self.rates.iter().copied().fold(f64::INFINITY, f64::min);
-        slowest / (self.total() / self.rates.len() as f64)
+        let mean = self.total() / self.rates.len() as f64;
+        if mean > 0.0 { slowest / mean } else { 0.0 }
     }
 }
 
