@@ -7,7 +7,7 @@ use kv_core::backend::Backoff;
 use kv_core::{Clock, Commit, Error, Result};
 use tokio::time::Duration;
 
-use crate::api::Content;
+use crate::api::{Content, stored_bytes};
 use crate::committer::{Committer, Fate, Pending, Scope, content_bytes};
 use crate::describe::describe_head;
 use crate::engine::{BatchId, BucketId, Head, Proposal, Request, Write, propose};
@@ -85,7 +85,7 @@ impl Committer {
                     return self.without_segments(batch, outcomes.len(), &failure, backoff);
                 }
                 let content = self.content(&base, &write);
-                self.shared.budget.spend(write.bytes.len());
+                self.shared.budget.spend(stored_bytes(&content));
                 let in_doubt = false;
                 let attempt = Attempt {
                     outcomes,
@@ -240,11 +240,11 @@ impl Committer {
         failure: &Failure,
         backoff: &mut Backoff,
     ) -> Next {
+        if count > 1 && (self.scope == Scope::All || !failure.is_transient()) {
+            return Next::Narrowed;
+        }
         if failure.is_transient() {
             return later_or_refused(batch, failure, backoff);
-        }
-        if count > 1 {
-            return Next::Narrowed;
         }
         answer(batch, vec![Err(failure.error.clone()); count])
     }

@@ -99,8 +99,7 @@ pub(crate) enum Scope {
 }
 
 impl Scope {
-    /// Who makes segments first loses against those who write at once, every time.
-    fn after_conflict(self) -> Self {
+    pub(crate) fn in_head(self) -> Self {
         match self {
             Self::All => Self::AllInHead,
             narrower => narrower,
@@ -280,7 +279,6 @@ impl Committer {
                 Next::Narrowed => self.scope = self.scope.narrowed(),
                 Next::AfterConflict => {
                     fresh = true;
-                    self.scope = self.scope.after_conflict();
                     self.leave_room(Contention::after_conflict).await;
                 }
                 Next::Again { after } => tokio::time::sleep(after).await,

@@ -76,6 +76,8 @@ pub(crate) struct Maintainer {
     round: Round,
     obsolete: Vec<(Instant, SegmentId)>,
     merged_at: Option<Instant>,
+    /// When the merge is due that has been put off.
+    merge_at: Option<Instant>,
     rounds: u32,
     sweep_is_due: bool,
     work_is_due: bool,
@@ -97,6 +99,7 @@ impl Maintainer {
             round: Round::default(),
             obsolete: Vec::new(),
             merged_at: None,
+            merge_at: None,
             rounds: 0,
             sweep_is_due: true,
             work_is_due: false,
@@ -116,12 +119,16 @@ impl Maintainer {
     /// Waits for something to do. `false`: all handles are gone.
     async fn wait(&mut self) -> bool {
         if !self.work_is_due {
-            let first = match self.obsolete.first() {
+            let removal = self.obsolete.first().map(|(due, _)| *due);
+            let first = match removal.into_iter().chain(self.merge_at).min() {
                 None => self.wakes.recv().await,
-                Some((due, _)) => tokio::select! {
+                Some(due) => tokio::select! {
                     biased;
                     wake = self.wakes.recv() => wake,
-                    () = sleep_until(*due) => return true,
+                    () = sleep_until(due) => {
+                        self.work_is_due = self.merge_at.take_if(|at| *at <= due).is_some();
+                        return true;
+                    }
                 },
             };
             match first {
@@ -168,12 +175,21 @@ impl Maintainer {
             self.merged_at = Some(Instant::now());
             has_worked = true;
         }
+        self.merge_at = self.put_off();
         self.rounds += u32::from(has_worked);
         if has_worked && (self.sweep_is_due || self.rounds >= ROUNDS_BETWEEN_SWEEPS) {
             self.rounds = 0;
             self.sweep_is_due = false;
             self.sweep().await;
         }
+    }
+
+    /// When to look for a merge again that would be due if there had been none just before.
+    fn put_off(&self) -> Option<Instant> {
+        let rested = self.merged_at? + MERGE_RESTS;
+        let known = self.shared.known();
+        let is_due = known.present()?.head.is_merge_due(&self.shared.layout);
+        (is_due && rested > Instant::now()).then_some(rested)
     }
 
     fn merge(&self) -> impl Fn(&Head, &Layout, u64, &mut Round) -> Option<Job> + Copy + use<> {

@@ -41,8 +41,12 @@ impl Committer {
         let has_edit = attempt.write.has_edit;
         let named: Vec<_> = attempt.write.segments.iter().map(|one| one.id).collect();
         let (next, end) = self.send(batch, attempt, backoff).await;
-        if let End::InPlace(_) = &end {
-            self.end_segments(&named);
+        match &end {
+            End::InPlace(_) => self.end_segments(&named),
+            // Who makes segments first loses against those who write at once, every time; and each
+            // caller who gives up meanwhile would have them made anew.
+            End::NotApplied => self.scope = self.scope.in_head(),
+            End::Unknown => {}
         }
         match end {
             End::InPlace(present) if has_edit => self.end_edit(|| Fate::InPlace(present)),

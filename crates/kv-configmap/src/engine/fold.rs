@@ -89,7 +89,7 @@ impl Head {
     /// Moves runs that are next in turn from the tail to the manifest, but for the newest few.
     fn absorb_runs(&mut self, layout: &Layout, before: Revision) {
         while self.runs.len() < RUNS
-            && self.tail_runs() > layout.tail_runs
+            && (self.has_many_tail_runs(layout) || self.is_tail_overlong())
             && let Some(run) = self.next_run().cloned()
             && run.revision <= before
         {
@@ -101,10 +101,20 @@ impl Head {
         }
     }
 
-    /// The runs that the tail refers to.
-    fn tail_runs(&self) -> usize {
+    /// Whether the tail refers to more runs than are to stay there.
+    fn has_many_tail_runs(&self, layout: &Layout) -> bool {
         let waiting = self.tail.after(self.base.revision).iter();
-        waiting.filter(|commit| commit.run.is_some()).count()
+        let (mut count, mut bytes) = (0, 0);
+        for run in waiting.filter_map(|commit| commit.run.as_ref()) {
+            count += 1;
+            bytes += run.raw_bytes;
+        }
+        count > layout.tail_runs || bytes > layout.tail_run_bytes
+    }
+
+    /// Whether the tail has been growing for so long that no flush seems to come.
+    fn is_tail_overlong(&self) -> bool {
+        self.tail.raw_bytes_after(self.base.revision) > LONGEST_TAIL_RAW_BYTES
     }
 
     /// The run of the tail that the manifest can take over as it is, if there is one: nothing that is
@@ -146,15 +156,20 @@ impl Head {
         let mut folded = uncovered
             .iter()
             .take_while(|commit| commit.revision <= before);
-        if before <= self.base.revision || folded.any(|commit| commit.run.is_some()) {
+        let has_runs = folded.any(|commit| commit.run.is_some());
+        let is_overlong = self.is_tail_overlong();
+        if before <= self.base.revision || (has_runs && !is_overlong) {
             return false;
         }
-        let is_overlong = self.tail.raw_bytes_after(self.base.revision) > LONGEST_TAIL_RAW_BYTES;
         let range = Range {
             after: self.flushed(),
             through: before,
         };
-        let Ok(items) = self.unflushed(range) else {
+        let items = match has_runs {
+            true => Ok(self.items(range, None)),
+            false => self.unflushed(range),
+        };
+        let Ok(items) = items else {
             return false;
         };
         let raw = run::encode(&items, None);
@@ -169,6 +184,10 @@ impl Head {
             stored,
             raw_bytes: raw.len(),
         });
+        if has_runs {
+            // A flush that was prepared before has these runs, whose segments are no longer named.
+            self.raise_sweep_epoch();
+        }
         self.forget_tombstones(range);
         true
     }
@@ -176,9 +195,14 @@ impl Head {
     /// What the commits of `range`, which are in the base and the tail, have left.
     pub(super) fn unflushed(&self, range: Range) -> Result<Vec<Item>, DecodeError> {
         let keys = self.unflushed_keys()?;
-        let mut items = self.state.items(range, keys.as_ref());
+        Ok(self.items(range, keys.as_ref()))
+    }
+
+    /// What the commits of `range` have left, of all keys or of some.
+    fn items(&self, range: Range, keys: Option<&BTreeSet<Key>>) -> Vec<Item> {
+        let mut items = self.state.items(range, keys);
         items.retain(|item| self.is_needed(item, range));
-        Ok(items)
+        items
     }
 
     /// The keys in the base and the tail; `None`: all keys there are.
@@ -256,6 +280,6 @@ impl Head {
             && (stored > layout.tail_bytes
                 || uncovered > TAIL_RAW_BYTES
                 || self.base.stored.len() > layout.base_bytes
-                || (self.tail_runs() > layout.tail_runs && self.next_run().is_none()))
+                || (self.has_many_tail_runs(layout) && self.next_run().is_none()))
     }
 }

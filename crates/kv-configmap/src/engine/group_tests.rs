@@ -12,7 +12,7 @@ use rand::{Rng, SeedableRng};
 use super::block::{self, Effort};
 use super::{
     BatchId, BucketId, DecodeError, Encoded, FORMAT, Head, History, Layout, Request, SegmentId,
-    Segments, Step, Write, envelope, propose, proto,
+    Segments, Step, Write, envelope, flush, propose, proto,
 };
 
 fn at(seconds: u64) -> SystemTime {
@@ -221,5 +221,36 @@ fn a_run_of_commits_that_are_not_its_own_is_refused() {
     for revision in [first.get(), first.get() + 5] {
         let reason = format!("commit {first} follows {revision}");
         assert_eq!(forged(revision), Err(DecodeError::Content(reason)));
+    }
+}
+
+/// As it is where segments are refused from some day on.
+#[test]
+fn runs_in_a_tail_that_is_never_flushed_leave_it_all_the_same() {
+    for before_the_run in [0, 1] {
+        let mut bucket = Bucket::new();
+        for transaction in puts(0, before_the_run) {
+            bucket.write(&[transaction]);
+        }
+        bucket.write(&puts(1, 60));
+        let (mut largest, mut folds) = (0, 0);
+        for number in 0..5_000 {
+            let earlier = bucket.head.clone();
+            let put = Transaction::new().put(key("counter"), noise(number, 150));
+            bucket.write(&[put]);
+            largest = largest.max(bucket.bytes.len());
+            if bucket.head.segments() != earlier.segments() {
+                folds += 1;
+                assert_eq!(bucket.head.segments_dropped_since(&earlier).len(), 1);
+                // It would put runs in place whose segments are no longer named.
+                let flush = flush(&earlier, &Layout::SEGMENTED, 1).unwrap();
+                assert!(!bucket.head.clone().apply(&flush.edit, false));
+            }
+        }
+        assert_eq!(folds, before_the_run);
+        assert!(largest < 300_000, "{largest} bytes");
+        let (head, _) = bucket.read(None);
+        assert!(head.snapshot().iter().eq(bucket.head.snapshot().iter()));
+        assert_eq!(head.snapshot().len() as u64, 61 + before_the_run);
     }
 }

@@ -206,7 +206,7 @@ impl Head {
 
     /// The segments that an earlier head named and this one does not.
     pub(crate) fn segments_dropped_since(&self, earlier: &Self) -> Vec<SegmentId> {
-        if self.runs == earlier.runs {
+        if self.all_runs().eq(earlier.all_runs()) {
             return Vec::new();
         }
         let kept = self.segments();

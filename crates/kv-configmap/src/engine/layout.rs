@@ -18,6 +18,8 @@ pub(crate) struct Layout {
     pub(crate) inline_group_bytes: usize,
     /// How many runs stay in the tail, for those who follow the bucket and are a few commits behind.
     pub(crate) tail_runs: usize,
+    /// How much they may have before compression; those that are more are to be compacted.
+    pub(crate) tail_run_bytes: u64,
     /// The most that one segment holds, compressed.
     pub(crate) segment_bytes: usize,
     /// How many runs of about one size are merged into one.
@@ -45,6 +47,7 @@ impl Layout {
         inline_commit_bytes: 32 * 1024,
         inline_group_bytes: 4 * 1024,
         tail_runs: 8,
+        tail_run_bytes: 1024 * 1024,
         segment_bytes: 512 * 1024,
         fanout: 8,
         step_bytes: 4 * 1024 * 1024,
@@ -67,6 +70,7 @@ impl Layout {
         inline_commit_bytes: 1_024,
         inline_group_bytes: 120,
         tail_runs: 2,
+        tail_run_bytes: 4 * 1024,
         segment_bytes: 2 * 1024,
         fanout: 2,
         step_bytes: 4 * 1024,
@@ -79,6 +83,7 @@ impl Layout {
             tail_bytes: self.tail_bytes * 2,
             base_bytes: self.base_bytes * 2,
             tail_runs: self.tail_runs * 2,
+            tail_run_bytes: self.tail_run_bytes * 2,
             fanout: self.fanout * 2,
             ..*self
         }

@@ -331,6 +331,20 @@ fn a_bucket_of_sixteen_mebibytes_has_few_segments_and_a_small_head() {
     bucket.round_trip_counts();
 }
 
+/// None of the runs is small enough to be merged.
+#[test]
+fn what_large_commits_have_overwritten_is_compacted() {
+    let mut bucket = Bucket::new(Layout::SEGMENTED);
+    let mut random = StdRng::seed_from_u64(4);
+    for _ in 0..40 {
+        assert!(bucket.put("large", noise(&mut random, 300_000)));
+        bucket.maintain();
+        let stored = bucket.head.stored_bytes();
+        assert!(stored < 8 * 300_000, "{stored} bytes");
+    }
+    bucket.check(None);
+}
+
 /// Where no neighbours are of one size, the manifest fills with runs that are never merged.
 #[test]
 fn large_commits_and_small_ones_in_turn_do_not_fill_the_manifest() {

@@ -79,9 +79,15 @@ pub(super) fn can_shrink_manifest(head: &Head, layout: &Layout) -> bool {
 }
 
 impl Head {
-    /// Whether enough new runs are of about one size to merge them.
+    /// Whether enough new runs are of about one size to merge them, or a compaction is due.
     pub(crate) fn is_merge_due(&self, layout: &Layout) -> bool {
-        tier(&self.runs, layout).is_some()
+        tier(&self.runs, layout).is_some() || self.is_compaction_due(layout) || self.is_crowded()
+    }
+
+    /// Whether the runs hold mostly what has been overwritten or deleted.
+    fn is_compaction_due(&self, layout: &Layout) -> bool {
+        let raw: u64 = self.runs.iter().map(|run| run.raw_bytes).sum();
+        raw > 2 * self.live_raw_bytes() + 16 * layout.tail_bytes as u64
     }
 }
 
@@ -118,9 +124,7 @@ pub(crate) fn merge(head: &Head, layout: &Layout, nonce: u64, round: &mut Round)
 
 /// The runs that the next step of a compaction rewrites.
 fn step(head: &Head, layout: &Layout, round: &mut Round) -> Option<std::ops::Range<usize>> {
-    let raw: u64 = head.runs.iter().map(|run| run.raw_bytes).sum();
-    let slack = 16 * layout.tail_bytes as u64;
-    if round.0.is_none() && raw > 2 * head.live_raw_bytes() + slack {
+    if round.0.is_none() && head.is_compaction_due(layout) {
         round.0 = Some(head.revision());
     }
     let begun = round.0?;

@@ -53,6 +53,8 @@ pub(super) struct Segment {
     pub(super) number: u32,
     #[prost(bytes = "bytes", tag = "4")]
     pub(super) frame: Bytes,
+    #[prost(bool, tag = "5")]
+    pub(super) is_ahead: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
@@ -156,6 +158,7 @@ mod tests {
             nonce: 1,
             number: 2,
             frame: Bytes::from_static(b"frame"),
+            is_ahead: true,
         }
     }
 

@@ -2,11 +2,10 @@ use bytes::{Bytes, BytesMut};
 use kv_core::{Key, Revision};
 use prost::Message;
 
-use super::block::Effort;
 use super::fields::elements;
 use super::head::{from_proto, to_proto};
 use super::manifest::SEGMENTS;
-use super::segment::{self, NewSegment, SEGMENT_RAW_BYTES, SegmentId};
+use super::segment::{self, NewSegment, Purpose, SEGMENT_RAW_BYTES, SegmentId};
 use super::state::Item;
 use super::{BucketId, DecodeError, proto};
 
@@ -91,7 +90,7 @@ pub(super) fn write(
     items: &[Item],
 ) -> Option<(Run, Vec<NewSegment>)> {
     let raw = encode(items, None);
-    let segments = segment::write(bucket, nonce, &raw, segment_bytes, Effort::Dense);
+    let segments = segment::write(bucket, nonce, &raw, segment_bytes, Purpose::State);
     let run = describe(revision, written_at, &raw, &segments)?;
     Some((run, segments))
 }
@@ -105,7 +104,7 @@ pub(super) fn write_group(
     items: &[Item],
 ) -> Option<(Run, Vec<NewSegment>)> {
     let raw = encode(items, None);
-    let segments = segment::write(bucket, nonce, &raw, segment_bytes, Effort::Fast);
+    let segments = segment::write(bucket, nonce, &raw, segment_bytes, Purpose::Group);
     let run = describe(revision, revision, &raw, &segments)?;
     Some((run, segments))
 }
@@ -120,7 +119,7 @@ pub(super) fn write_commit(
     items: &[Item],
 ) -> Option<(Run, Vec<NewSegment>)> {
     let raw = encode(items, Some(revision));
-    let segments = segment::write(bucket, nonce, &raw, segment_bytes, Effort::Dense);
+    let segments = segment::write(bucket, nonce, &raw, segment_bytes, Purpose::Commit);
     let run = describe(revision, revision, &raw, &segments)?;
     Some((run, segments))
 }

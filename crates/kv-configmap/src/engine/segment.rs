@@ -34,6 +34,26 @@ pub(crate) struct NewSegment {
     pub(crate) bytes: Bytes,
 }
 
+/// What segments are written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// What commits have left.
+    State,
+    /// A large commit that is about to be written.
+    Commit,
+    /// Several commits that are about to be written, while all their callers wait.
+    Group,
+}
+
+impl Purpose {
+    fn effort(self) -> Effort {
+        match self {
+            Self::State | Self::Commit => Effort::Dense,
+            Self::Group => Effort::Fast,
+        }
+    }
+}
+
 /// Spreads `raw` over as many segments as it needs, none of which is larger than `limit`.
 ///
 /// `nonce` keeps their names from ever being used again.
@@ -42,17 +62,17 @@ pub(super) fn write(
     nonce: u64,
     raw: &[u8],
     limit: usize,
-    effort: Effort,
+    purpose: Purpose,
 ) -> Vec<NewSegment> {
     let mut segments = Vec::new();
     let (mut rest, mut take) = (raw, fits(raw, limit));
     while !rest.is_empty() {
         let length = take.clamp(1, SEGMENT_RAW_BYTES).min(rest.len());
         let (chunk, others) = rest.split_at(length);
-        let Some(frame) = block::compress(chunk, effort) else {
+        let Some(frame) = block::compress(chunk, purpose.effort()) else {
             break;
         };
-        let segment = seal(bucket, nonce, segments.len() as u32, frame);
+        let segment = seal(bucket, nonce, segments.len() as u32, frame, purpose);
         if segment.bytes.len() > limit && length > limit / 2 {
             take = length / 2;
             continue;
@@ -74,12 +94,13 @@ fn fits(raw: &[u8], limit: usize) -> usize {
     (beginning.len() * limit / stored.max(1)).max(limit) / 32 * 31
 }
 
-fn seal(bucket: BucketId, nonce: u64, number: u32, frame: Bytes) -> NewSegment {
+fn seal(bucket: BucketId, nonce: u64, number: u32, frame: Bytes, purpose: Purpose) -> NewSegment {
     let message = proto::Segment {
         bucket_id: Bytes::copy_from_slice(&bucket.0),
         nonce,
         number,
         frame,
+        is_ahead: purpose == Purpose::Group,
     };
     let bytes = envelope::seal(envelope::SEGMENT, super::FORMAT, &message.encode_to_vec());
     NewSegment {
@@ -95,6 +116,8 @@ pub(super) struct Piece {
     pub(super) nonce: u64,
     /// Counts them from 0.
     pub(super) number: u32,
+    /// Whether the commits that it tells of may not have come about.
+    pub(super) is_ahead: bool,
     pub(super) raw: Bytes,
 }
 
@@ -117,6 +140,7 @@ pub(super) fn piece(bucket: BucketId, id: SegmentId, bytes: &Bytes) -> Result<Pi
     Ok(Piece {
         nonce: message.nonce,
         number: message.number,
+        is_ahead: message.is_ahead,
         raw: block::decompress(&message.frame, SEGMENT_RAW_BYTES)?,
     })
 }
@@ -139,7 +163,7 @@ mod tests {
     }
 
     fn round_trip(raw: &[u8], limit: usize) -> usize {
-        let segments = write(BUCKET, 7, raw, limit, Effort::Dense);
+        let segments = write(BUCKET, 7, raw, limit, Purpose::State);
         let mut whole = Vec::new();
         for segment in &segments {
             assert!(segment.bytes.len() <= limit, "{}", segment.bytes.len());
@@ -171,8 +195,8 @@ mod tests {
 
     #[test]
     fn a_segment_under_another_name_or_of_another_bucket_is_refused() {
-        let one = &write(BUCKET, 1, b"one", 1_024, Effort::Dense)[0];
-        let two = &write(BUCKET, 2, b"one", 1_024, Effort::Dense)[0];
+        let one = &write(BUCKET, 1, b"one", 1_024, Purpose::State)[0];
+        let two = &write(BUCKET, 2, b"one", 1_024, Purpose::State)[0];
         assert_ne!(one.id, two.id, "the same content never has the same name");
         assert!(read(BUCKET, one.id, &two.bytes).is_err());
         assert!(read(BucketId([4; 16]), one.id, &one.bytes).is_err());

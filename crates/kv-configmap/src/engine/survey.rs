@@ -185,7 +185,7 @@ pub(crate) fn survey_without_head(bucket: BucketId, segments: &Segments) -> Surv
     survey
 }
 
-/// The newest commit that a segment is of, as far as it tells.
+/// The newest commit that a segment is of, as far as it tells; it must have come about.
 pub(crate) fn newest_commit_in(
     bucket: BucketId,
     id: SegmentId,
@@ -193,7 +193,7 @@ pub(crate) fn newest_commit_in(
 ) -> Result<Option<Revision>, DecodeError> {
     let piece = segment::piece(bucket, id, stored)?;
     // Only the first piece of a run begins with an entry.
-    let first = (piece.number == 0).then_some(piece.raw);
+    let first = (piece.number == 0 && !piece.is_ahead).then_some(piece.raw);
     let items = leading_items(first.into_iter(), Revision::ZERO);
     let newest = items.iter().map(Item::revision).max();
     Ok(newest.filter(|revision| *revision > Revision::ZERO))
@@ -211,7 +211,7 @@ fn leading_items(pieces: impl Iterator<Item = Bytes>, of: Revision) -> Vec<Item>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::block::Effort;
+    use crate::engine::segment::Purpose;
     use kv_core::{Entry, Key};
 
     const BUCKET: BucketId = BucketId([7; 16]);
@@ -258,7 +258,7 @@ mod tests {
     fn segments_without_their_head_are_put_in_order_and_read_up_to_the_first_that_is_missing() {
         let items = items(400);
         let raw = run::encode(&items, None);
-        let written = segment::write(BUCKET, 5, &raw, 256, Effort::Dense);
+        let written = segment::write(BUCKET, 5, &raw, 256, Purpose::State);
         assert!(written.len() > 3);
         let all: Segments = written
             .iter()

@@ -10,7 +10,7 @@ use kv_core::{WatchEvent, WatchOptions};
 use kv_fake_apiserver::{FakeApiServer, Fault, Verb};
 use tokio::time::sleep;
 
-use crate::{noise, object, open, segments, verbs};
+use crate::{BUCKET, buckets, noise, object, open, segments, verbs};
 
 /// Puts so many values at once that nobody can compress.
 async fn put_at_once(store: &ConfigMapStore, round: u64, count: u64) {
@@ -77,6 +77,8 @@ async fn under_load_heads_stay_small_and_segments_few() {
     assert!((600..1_100).contains(&requests), "{requests} requests");
     assert_eq!(entries(&server).await, 300 * 64 + 1);
     assert_eq!(named(&server), segments(&server).len());
+    // What was put off under load is done when it is over.
+    assert!(named(&server) < 30, "{} segments", named(&server));
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,6 +118,49 @@ async fn where_segments_are_refused_puts_at_once_stay_in_the_head() {
     put_at_once(&store, 0, 64).await;
     assert_eq!(verbs(&server), [Verb::Create, Verb::Update]);
     assert_eq!(entries(&server).await, 65);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_segments_cannot_be_made_for_now_puts_at_once_do_not_wait() {
+    let server = FakeApiServer::new();
+    let store = open(&server).await;
+    store.put("first", "1").await.unwrap();
+    server.inject(Fault::shutting_down().on(Verb::Create).always());
+    server.reset_requests();
+    put_at_once(&store, 0, 64).await;
+    assert_eq!(verbs(&server), [Verb::Create, Verb::Update]);
+    assert_eq!(entries(&server).await, 65);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_give_up_do_not_have_segments_made_anew() {
+    let server = FakeApiServer::new();
+    let store = open(&server).await;
+    store.put("first", "1").await.unwrap();
+    server.set_latency(Duration::from_millis(100));
+    server.reset_requests();
+    let impatient = async {
+        let put = store.put("impatient", "1");
+        let given_up = tokio::time::timeout(Duration::from_millis(50), put).await;
+        assert!(given_up.is_err());
+    };
+    tokio::join!(impatient, put_at_once(&store, 0, 64));
+    assert_eq!(verbs(&server), [Verb::Create, Verb::Update]);
+    assert_eq!(entries(&server).await, 65);
+}
+
+/// It tells of commits that never came about.
+#[tokio::test(start_paused = true)]
+async fn a_segment_of_puts_that_were_refused_is_no_damage() {
+    let server = FakeApiServer::new();
+    let store = open(&server).await;
+    store.put("first", "1").await.unwrap();
+    server.inject(Fault::forbidden().on(Verb::Update).name(BUCKET).always());
+    let puts = join_all((0..64).map(|number| store.put(format!("{number}"), noise(number, 100))));
+    assert!(puts.await.iter().all(Result::is_err));
+    let report = buckets(&server).check(BUCKET).await.unwrap();
+    assert!(report.is_sound(), "{report:#?}");
+    assert_eq!(report.orphans.len(), 1);
 }
 
 /// What was made for a write that met a conflict is of no use to the next.
