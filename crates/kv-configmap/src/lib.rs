@@ -24,7 +24,7 @@
 //! - **One request a put**: a put of up to 32 KiB on a bucket that nobody else has changed is one
 //!   request; a linearizable get is one, a get with
 //!   [`Consistency::Cached`](kv_core::Consistency::Cached) none. Puts that wait at the same time
-//!   share a write, and gets a read. What a put sends hardly grows with the bucket.
+//!   share a write, or two, and gets a read. What a put sends hardly grows with the bucket.
 //! - **Exactly once**: a write whose answer was lost is sent again as it was, and found by its
 //!   batch id in the head if it had been applied.
 //! - **Durable**: acknowledged means stored in the cluster's etcd.
