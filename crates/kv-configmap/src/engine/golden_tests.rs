@@ -6,18 +6,20 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use kv_core::{Key, Revision, Transaction};
+use kv_core::{Change, Key, Revision, Transaction};
 
 use super::edit::Edit;
 use super::life_tests::Bucket;
 use super::run::Run;
 use super::state::Item;
 use super::{
-    BatchId, BucketId, DecodeError, Encoded, Head, Layout, Range, Resolution, SegmentId, Segments,
-    segment,
+    BatchId, BucketId, DecodeError, Encoded, Head, History, Layout, Range, Resolution, SegmentId,
+    Segments, segment,
 };
 
 const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/bucket-v1");
+/// A bucket whose commits have shared a write.
+const GROUP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/group-v1");
 
 fn key(text: &str) -> Key {
     Key::new(text).unwrap()
@@ -99,23 +101,51 @@ fn bucket() -> Bucket {
 #[test]
 #[ignore = "writes golden files"]
 fn write_the_golden_bucket() {
-    let bucket = bucket();
-    let directory = Path::new(DIRECTORY);
-    std::fs::create_dir_all(directory).unwrap();
-    std::fs::write(directory.join("head.bin"), &bucket.bytes).unwrap();
-    for (id, bytes) in &bucket.segments {
-        std::fs::write(directory.join(format!("{id}.bin")), bytes).unwrap();
+    for (directory, bucket) in [(DIRECTORY, bucket()), (GROUP, group())] {
+        let directory = Path::new(directory);
+        std::fs::create_dir_all(directory).unwrap();
+        std::fs::write(directory.join("head.bin"), &bucket.bytes).unwrap();
+        for (id, bytes) in &bucket.segments {
+            std::fs::write(directory.join(format!("{id}.bin")), bytes).unwrap();
+        }
     }
 }
 
+/// Every commit but the first shares a write, one that reclaims, and several of one key.
+fn group() -> Bucket {
+    let mut bucket = Bucket::new(Layout {
+        inline_group_bytes: 0,
+        ..Layout::SEGMENTED
+    });
+    let short = Transaction::new().put_expiring(key("expired"), "x", Duration::from_secs(1));
+    assert!(bucket.write(&[short], None));
+    bucket.now = at(1_002);
+    let group = [
+        put("twice", "1"),
+        put("removed", "x"),
+        put("twice", "2").put(key("with it"), "3"),
+        delete("removed"),
+        put("expired", "put again"),
+    ];
+    assert!(bucket.write(&group, None));
+    bucket
+}
+
 pub(super) fn golden_head() -> Bytes {
-    std::fs::read(Path::new(DIRECTORY).join("head.bin"))
-        .unwrap()
-        .into()
+    head_in(DIRECTORY)
+}
+
+fn head_in(directory: &str) -> Bytes {
+    let head = std::fs::read(Path::new(directory).join("head.bin"));
+    head.unwrap().into()
 }
 
 pub(super) fn golden_segments() -> Segments {
-    let files = std::fs::read_dir(DIRECTORY).unwrap();
+    segments_in(DIRECTORY)
+}
+
+fn segments_in(directory: &str) -> Segments {
+    let files = std::fs::read_dir(directory).unwrap();
     let paths: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
     let segment = |path: &PathBuf| {
         let id = SegmentId::parse(path.file_stem()?.to_str()?)?;
@@ -159,6 +189,43 @@ fn the_first_format_of_a_bucket_with_segments_stays_readable() {
     assert_eq!(found, expected);
     assert_eq!(head.revision(), revision(28));
     assert_eq!(head.id(), BucketId([9; 16]));
+}
+
+#[test]
+fn the_first_format_of_commits_that_share_a_write_stays_readable() {
+    let encoded = Encoded::read(&head_in(GROUP)).unwrap();
+    let segments = segments_in(GROUP);
+    assert_eq!(segments.len(), 1);
+    let (head, history) = encoded.assemble(None, &segments).unwrap();
+    let History::Commits { steps, .. } = history else {
+        panic!("they are all in the tail");
+    };
+    let told = steps.iter().map(|step| {
+        let keys = step.record.changes.iter().map(|change| match change {
+            Change::Put(entry) => format!("{}={:?}", entry.key, entry.value),
+            Change::Delete(key) => format!("{key} is removed"),
+        });
+        let reclaimed = step.record.reclaimed.len();
+        (step.record.revision, keys.collect::<Vec<_>>(), reclaimed)
+    });
+    let told: Vec<_> = told.collect();
+    let of_group = |number: u64| Revision::new((12 << 16) + number);
+    let expected = [
+        (revision(11), vec!["expired=b\"x\""], 0),
+        (of_group(0), vec!["twice=b\"1\""], 1),
+        (of_group(1), vec!["removed=b\"x\""], 0),
+        (of_group(2), vec!["twice=b\"2\"", "with it=b\"3\""], 0),
+        (of_group(3), vec!["removed is removed"], 0),
+        (of_group(4), vec!["expired=b\"put again\""], 0),
+    ];
+    let expected = expected.map(|(revision, keys, reclaimed)| {
+        let keys: Vec<String> = keys.into_iter().map(str::to_owned).collect();
+        (revision, keys, reclaimed)
+    });
+    assert_eq!(told, expected);
+    let keys = head.snapshot().iter().map(|entry| entry.key.as_str());
+    assert_eq!(keys.collect::<Vec<_>>(), ["expired", "twice", "with it"]);
+    assert_eq!(head.revision(), of_group(4));
 }
 
 /// What a head holds besides the entries: others go on from it.
