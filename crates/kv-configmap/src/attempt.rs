@@ -234,17 +234,24 @@ impl Committer {
     /// Nothing was written yet: tries again where that can help, and finds out whose segments
     /// are refused.
     fn without_segments(
-        &self,
+        &mut self,
         batch: &mut Vec<Pending>,
         count: usize,
         failure: &Failure,
         backoff: &mut Backoff,
     ) -> Next {
-        if count > 1 && (self.scope == Scope::All || !failure.is_transient()) {
-            return Next::Narrowed;
+        if self.scope == Scope::All && count > 1 {
+            self.groups_rest();
+            if !matches!(failure.kind, FailureKind::Later(Some(_))) {
+                return Next::Narrowed;
+            }
+            self.scope = self.scope.in_head();
         }
         if failure.is_transient() {
             return later_or_refused(batch, failure, backoff);
+        }
+        if count > 1 {
+            return Next::Narrowed;
         }
         answer(batch, vec![Err(failure.error.clone()); count])
     }

@@ -44,6 +44,9 @@ const BATCH_BYTES: usize = 1024 * 1024;
 /// How long an edit waits for a commit to ride on.
 const EDIT_WAITS: Duration = Duration::from_millis(50);
 
+/// How long groups of commits go into the head after a segment for one could not be made.
+const GROUPS_REST: Duration = Duration::from_secs(10);
+
 /// How often an edit is tried as a write of its own.
 const EDIT_ATTEMPTS: u32 = 8;
 
@@ -77,6 +80,7 @@ pub(crate) struct Committer {
     pub(crate) counter: u64,
     contention: Contention,
     pub(crate) scope: Scope,
+    groups_rest_until: Option<Instant>,
     pub(crate) posted: Posted,
     pub(crate) edit: Option<Handed>,
     pub(crate) maintainer: mpsc::UnboundedSender<Wake>,
@@ -148,6 +152,7 @@ impl Committer {
             counter: 0,
             contention: Contention::default(),
             scope: Scope::default(),
+            groups_rest_until: None,
             posted: Posted::default(),
             edit: None,
             maintainer,
@@ -241,6 +246,10 @@ impl Committer {
         }
     }
 
+    pub(crate) fn groups_rest(&mut self) {
+        self.groups_rest_until = Some(Instant::now() + GROUPS_REST);
+    }
+
     /// The transactions of one write: at least one, more up to the bounds.
     fn take_batch(&mut self) -> Vec<Pending> {
         let mut batch = Vec::new();
@@ -262,7 +271,10 @@ impl Committer {
         self.leave_room(Contention::begin_batch).await;
         // Whether the known state is at least as new as every call of this batch.
         let mut fresh = false;
-        self.scope = Scope::default();
+        self.scope = match self.groups_rest_until {
+            Some(until) if Instant::now() < until => Scope::AllInHead,
+            _ => Scope::All,
+        };
         self.posted = Posted {
             nonce: self.random.random(),
             ..Posted::default()

@@ -174,6 +174,11 @@ impl Maintainer {
         while self.repeat(Step::MERGE, self.merge()).await {
             self.merged_at = Some(Instant::now());
             has_worked = true;
+            // A compaction takes many steps.
+            if self.is_flush_due() {
+                self.work_is_due = true;
+                break;
+            }
         }
         self.merge_at = self.put_off();
         self.rounds += u32::from(has_worked);
@@ -192,9 +197,17 @@ impl Maintainer {
         (is_due && rested > Instant::now()).then_some(rested)
     }
 
+    fn is_flush_due(&self) -> bool {
+        let known = self.shared.known();
+        known
+            .present()
+            .is_some_and(|now| now.head.is_flush_due(&self.shared.layout))
+    }
+
     fn merge(&self) -> impl Fn(&Head, &Layout, u64, &mut Round) -> Option<Job> + Copy + use<> {
-        let rests = self.merged_at.is_some_and(|at| at.elapsed() < MERGE_RESTS);
+        let merged_at = self.merged_at;
         move |head, layout, nonce, round| {
+            let rests = merged_at.is_some_and(|at| at.elapsed() < MERGE_RESTS);
             let fanout = layout.fanout * if rests { PATIENCE } else { 1 };
             merge(head, &Layout { fanout, ..*layout }, nonce, round)
         }

@@ -15,9 +15,8 @@ use super::run::{self, Run};
 use super::state::{Item, Range};
 
 /// The size before compression up to which the tail may grow, because every commit compresses it
-/// again; and the one above which it is folded even where it should be flushed.
+/// again.
 const TAIL_RAW_BYTES: usize = 64 * 1024;
-const LONGEST_TAIL_RAW_BYTES: usize = 256 * 1024;
 
 impl Head {
     /// Encodes the head. Commits up to `before` may leave the tail; those after it are new, and
@@ -56,7 +55,8 @@ impl Head {
     }
 
     /// A fold can make the data larger: what compresses well in the tail is lost among entries that
-    /// do not. Where only that makes it too large, everything stays as it is.
+    /// do not. Where only that makes it too large, everything stays as it is; and where what runs hold
+    /// would come back into the head for nothing.
     fn replace_if_it_fits(
         &mut self,
         mut folded: Self,
@@ -66,7 +66,9 @@ impl Head {
         let rest = folded.tail.compress().ok_or(Excess::Head)?;
         folded.tail_stored_bytes = rest.len();
         let fits = |head: &Self| head.head_bytes() <= head.head_capacity(room);
-        if fits(self) && !fits(&folded) {
+        let drops_runs = folded.sweep_epoch != self.sweep_epoch;
+        let is_worse = drops_runs && folded.head_bytes() > self.head_bytes();
+        if fits(self) && (is_worse || !fits(&folded)) {
             return Ok(tail);
         }
         *self = folded;
@@ -89,7 +91,7 @@ impl Head {
     /// Moves runs that are next in turn from the tail to the manifest, but for the newest few.
     fn absorb_runs(&mut self, layout: &Layout, before: Revision) {
         while self.runs.len() < RUNS
-            && (self.has_many_tail_runs(layout) || self.is_tail_overlong())
+            && (self.has_many_tail_runs(layout) || self.is_tail_overlong(layout))
             && let Some(run) = self.next_run().cloned()
             && run.revision <= before
         {
@@ -113,8 +115,16 @@ impl Head {
     }
 
     /// Whether the tail has been growing for so long that no flush seems to come.
-    fn is_tail_overlong(&self) -> bool {
-        self.tail.raw_bytes_after(self.base.revision) > LONGEST_TAIL_RAW_BYTES
+    fn is_tail_overlong(&self, layout: &Layout) -> bool {
+        self.tail.raw_bytes_after(self.base.revision) > layout.longest_tail_bytes
+    }
+
+    /// Whether the tail has just become overlong with the commits after `before`, or so many times
+    /// as long: what is too much work for every write is tried then.
+    fn becomes_overlong(&self, layout: &Layout, before: Revision) -> bool {
+        let now = self.tail.raw_bytes_after(self.base.revision);
+        let earlier = now - self.tail.raw_bytes_after(before.max(self.base.revision));
+        now / layout.longest_tail_bytes > earlier / layout.longest_tail_bytes
     }
 
     /// The run of the tail that the manifest can take over as it is, if there is one: nothing that is
@@ -157,8 +167,8 @@ impl Head {
             .iter()
             .take_while(|commit| commit.revision <= before);
         let has_runs = folded.any(|commit| commit.run.is_some());
-        let is_overlong = self.is_tail_overlong();
-        if before <= self.base.revision || (has_runs && !is_overlong) {
+        let is_overlong = self.is_tail_overlong(layout);
+        if before <= self.base.revision || (has_runs && !self.becomes_overlong(layout, before)) {
             return false;
         }
         let range = Range {

@@ -254,3 +254,24 @@ fn runs_in_a_tail_that_is_never_flushed_leave_it_all_the_same() {
         assert_eq!(head.snapshot().len() as u64, 61 + before_the_run);
     }
 }
+
+/// A flush is on its way, and takes much less than what would come back into the head.
+#[test]
+fn runs_do_not_come_back_into_a_head_that_has_room() {
+    let mut bucket = Bucket::new();
+    bucket.write(&puts(0, 1));
+    for round in 1..=8 {
+        bucket.write(&puts(round, 400));
+    }
+    let runs = bucket.head.segments();
+    assert_eq!(runs.len(), 8);
+    let put =
+        |number: u64| Transaction::new().put(key(&format!("large {number}")), noise(number, 300));
+    let many: Vec<_> = (0..1_000).map(put).collect();
+    for number in [30, 31] {
+        let write = bucket.propose(number, &many, &Layout::SEGMENTED.without_groups());
+        assert!(write.segments.is_empty());
+        assert!(write.bytes.len() < 400_000, "{} bytes", write.bytes.len());
+        assert_eq!(write.head.segments(), runs);
+    }
+}

@@ -9,6 +9,8 @@ pub(crate) struct Layout {
     pub(crate) has_segments: bool,
     /// The tail is folded or flushed when it passes this size, compressed. Every commit writes it.
     pub(crate) tail_bytes: usize,
+    /// The size before compression above which the tail is folded even where it should be flushed.
+    pub(crate) longest_tail_bytes: usize,
     /// The size, compressed, up to which what leaves the tail stays in the head.
     pub(crate) base_bytes: usize,
     /// A commit above this size, before compression, is written to segments of its own.
@@ -43,6 +45,7 @@ impl Layout {
     pub(crate) const SEGMENTED: Self = Self {
         has_segments: true,
         tail_bytes: 8 * 1024,
+        longest_tail_bytes: 256 * 1024,
         base_bytes: 4 * 1024,
         inline_commit_bytes: 32 * 1024,
         inline_group_bytes: 4 * 1024,
@@ -66,6 +69,7 @@ impl Layout {
     /// Everything so small that a few commits flush, merge and compact.
     pub(crate) const TINY: Self = Self {
         tail_bytes: 160,
+        longest_tail_bytes: 1_024,
         base_bytes: 80,
         inline_commit_bytes: 1_024,
         inline_group_bytes: 120,

@@ -126,10 +126,17 @@ async fn where_segments_cannot_be_made_for_now_puts_at_once_do_not_wait() {
     let store = open(&server).await;
     store.put("first", "1").await.unwrap();
     server.inject(Fault::shutting_down().on(Verb::Create).always());
-    server.reset_requests();
-    put_at_once(&store, 0, 64).await;
-    assert_eq!(verbs(&server), [Verb::Create, Verb::Update]);
-    assert_eq!(entries(&server).await, 65);
+    server.set_latency(Duration::from_millis(2));
+    let mut first_verb = Vec::new();
+    for round in 0..3 {
+        server.reset_requests();
+        put_at_once(&store, round, 45).await;
+        first_verb.push(verbs(&server)[0]);
+        // The third time it is tried again.
+        sleep(Duration::from_secs(6)).await;
+    }
+    assert_eq!(first_verb, [Verb::Create, Verb::Update, Verb::Create]);
+    assert_eq!(entries(&server).await, 3 * 45 + 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,5 +189,7 @@ async fn segments_of_writes_that_met_conflicts_are_removed() {
     assert!(creates > 45, "there were conflicts");
     sleep(Duration::from_secs(60)).await;
     assert_eq!(entries(&server).await, 2 * 20 * 64 + 1);
-    assert_eq!(named(&server), segments(&server).len());
+    // A few may wait for the sweep after the next flush or merge.
+    let needless = segments(&server).len() - named(&server);
+    assert!(needless <= 3, "{needless} of {creates}");
 }
