@@ -40,7 +40,7 @@ pub(super) async fn written(env: &Environment, report: &mut Report) -> anyhow::R
     let finding = Finding::ratio(10, what, concurrent, Bound::AtMost(400.0)).figure("B");
     report
         .findings
-        .push(finding.count_within(Bound::AtMost(2_000.0)));
+        .push(finding.count_within(Bound::AtMost(1_000.0)));
     Ok(())
 }
 
