@@ -8,7 +8,7 @@ use kv_core::{Clock, Commit, Error, Result};
 use tokio::time::Duration;
 
 use crate::api::{Content, stored_bytes};
-use crate::committer::{Committer, Fate, Pending, Scope, content_bytes};
+use crate::committer::{AFTER_FAILURE, Committer, Fate, Pending, Scope, content_bytes};
 use crate::describe::describe_head;
 use crate::engine::{BatchId, BucketId, Head, Proposal, Request, Write, propose};
 use crate::failure::{Failure, FailureKind};
@@ -27,8 +27,8 @@ pub(crate) enum Next {
     OnFreshBase,
     /// The same; another writer was faster.
     AfterConflict,
-    /// Decide about less at a time: segments were refused.
-    Narrowed,
+    /// Decide about one transaction at a time: segments were refused.
+    OneByOne,
     /// Try the same again, after a wait.
     Again {
         /// How long.
@@ -241,17 +241,18 @@ impl Committer {
         backoff: &mut Backoff,
     ) -> Next {
         if self.scope == Scope::All && count > 1 {
-            self.groups_rest();
+            self.rest_groups(AFTER_FAILURE);
             if !matches!(failure.kind, FailureKind::Later(Some(_))) {
-                return Next::Narrowed;
+                return Next::Again {
+                    after: Duration::ZERO,
+                };
             }
-            self.scope = self.scope.in_head();
         }
         if failure.is_transient() {
             return later_or_refused(batch, failure, backoff);
         }
         if count > 1 {
-            return Next::Narrowed;
+            return Next::OneByOne;
         }
         answer(batch, vec![Err(failure.error.clone()); count])
     }

@@ -45,7 +45,11 @@ const BATCH_BYTES: usize = 1024 * 1024;
 const EDIT_WAITS: Duration = Duration::from_millis(50);
 
 /// How long groups of commits go into the head after a segment for one could not be made.
-const GROUPS_REST: Duration = Duration::from_secs(10);
+pub(crate) const AFTER_FAILURE: Duration = Duration::from_secs(10);
+
+/// The same after a write that was not applied, as a rule because others write: what takes two requests
+/// loses against what takes one, and has made its segment in vain.
+pub(crate) const AFTER_CONFLICT: Duration = Duration::from_secs(1);
 
 /// How often an edit is tried as a write of its own.
 const EDIT_ATTEMPTS: u32 = 8;
@@ -103,17 +107,10 @@ pub(crate) enum Scope {
 }
 
 impl Scope {
-    pub(crate) fn in_head(self) -> Self {
+    fn in_head(self) -> Self {
         match self {
             Self::All => Self::AllInHead,
             narrower => narrower,
-        }
-    }
-
-    fn narrowed(self) -> Self {
-        match self {
-            Self::All => Self::AllInHead,
-            Self::AllInHead | Self::One => Self::One,
         }
     }
 }
@@ -246,8 +243,11 @@ impl Committer {
         }
     }
 
-    pub(crate) fn groups_rest(&mut self) {
-        self.groups_rest_until = Some(Instant::now() + GROUPS_REST);
+    /// From now on groups go into the head, for so long at least.
+    pub(crate) fn rest_groups(&mut self, rest: Duration) {
+        self.scope = self.scope.in_head();
+        let until = Instant::now() + rest;
+        self.groups_rest_until = self.groups_rest_until.max(Some(until));
     }
 
     /// The transactions of one write: at least one, more up to the bounds.
@@ -288,7 +288,7 @@ impl Committer {
             match self.step(&mut batch, fresh, &mut backoff).await {
                 Next::Answered => {}
                 Next::OnFreshBase => fresh = true,
-                Next::Narrowed => self.scope = self.scope.narrowed(),
+                Next::OneByOne => self.scope = Scope::One,
                 Next::AfterConflict => {
                     fresh = true;
                     self.leave_room(Contention::after_conflict).await;

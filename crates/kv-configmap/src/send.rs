@@ -9,7 +9,7 @@ use tracing::debug;
 
 use crate::api::Content;
 use crate::attempt::{Next, answer, answer_all, claim, give_up, keep_waiting, requeue};
-use crate::committer::{Committer, Fate, Pending};
+use crate::committer::{AFTER_CONFLICT, Committer, Fate, Pending};
 use crate::engine::{Head, Layout, Resolution, SegmentId, Write};
 use crate::failure::FailureKind;
 use crate::hooks::{Bug, CrashPoint};
@@ -43,9 +43,9 @@ impl Committer {
         let (next, end) = self.send(batch, attempt, backoff).await;
         match &end {
             End::InPlace(_) => self.end_segments(&named),
-            // Who makes segments first loses against those who write at once, every time; and each
-            // caller who gives up meanwhile would have them made anew.
-            End::NotApplied => self.scope = self.scope.in_head(),
+            // Also where a caller has given up meanwhile: else each of them would have segments made
+            // anew.
+            End::NotApplied => self.rest_groups(AFTER_CONFLICT),
             End::Unknown => {}
         }
         match end {
