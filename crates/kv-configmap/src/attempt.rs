@@ -213,11 +213,10 @@ impl Committer {
             .shared
             .create_segments(id, &segments, owner, made)
             .await;
-        if created.is_err() {
+        created.inspect_err(|_| {
             // Some that are not noted may be there.
             let _ = self.maintainer.send(Wake::Sweep);
-        }
-        created?;
+        })?;
         hooks.reach(CrashPoint::SegmentsOfCommitMade).await;
         Ok(())
     }

@@ -76,8 +76,6 @@ pub(crate) struct Maintainer {
     round: Round,
     obsolete: Vec<(Instant, SegmentId)>,
     merged_at: Option<Instant>,
-    /// When the merge is due that has been put off.
-    merge_at: Option<Instant>,
     rounds: u32,
     sweep_is_due: bool,
     work_is_due: bool,
@@ -99,7 +97,6 @@ impl Maintainer {
             round: Round::default(),
             obsolete: Vec::new(),
             merged_at: None,
-            merge_at: None,
             rounds: 0,
             sweep_is_due: true,
             work_is_due: false,
@@ -120,13 +117,14 @@ impl Maintainer {
     async fn wait(&mut self) -> bool {
         if !self.work_is_due {
             let removal = self.obsolete.first().map(|(due, _)| *due);
-            let first = match removal.into_iter().chain(self.merge_at).min() {
+            let merge = self.merge_put_off();
+            let first = match removal.into_iter().chain(merge).min() {
                 None => self.wakes.recv().await,
                 Some(due) => tokio::select! {
                     biased;
                     wake = self.wakes.recv() => wake,
                     () = sleep_until(due) => {
-                        self.work_is_due = self.merge_at.take_if(|at| *at <= due).is_some();
+                        self.work_is_due = merge.is_some_and(|at| at <= due);
                         return true;
                     }
                 },
@@ -166,21 +164,16 @@ impl Maintainer {
         if std::mem::take(&mut self.room_is_wanted) || is_crowded {
             while self.repeat(Step::MERGE, merge).await {}
         }
-        let flushed = self.repeat(Step::FLUSH, |head, layout, nonce, _| {
-            let is_due = head.is_flush_due(layout);
-            is_due.then(|| flush(head, layout, nonce)).flatten()
-        });
-        let mut has_worked = flushed.await;
-        while self.repeat(Step::MERGE, self.merge()).await {
-            self.merged_at = Some(Instant::now());
-            has_worked = true;
-            // A compaction takes many steps.
-            if self.is_flush_due() {
-                self.work_is_due = true;
+        let mut has_worked = false;
+        loop {
+            // Before each step of a compaction, of which there can be many.
+            has_worked |= self.repeat(Step::FLUSH, due_flush).await;
+            if !self.repeat(Step::MERGE, self.merge()).await {
                 break;
             }
+            self.merged_at = Some(Instant::now());
+            has_worked = true;
         }
-        self.merge_at = self.put_off();
         self.rounds += u32::from(has_worked);
         if has_worked && (self.sweep_is_due || self.rounds >= ROUNDS_BETWEEN_SWEEPS) {
             self.rounds = 0;
@@ -189,19 +182,12 @@ impl Maintainer {
         }
     }
 
-    /// When to look for a merge again that would be due if there had been none just before.
-    fn put_off(&self) -> Option<Instant> {
+    /// When a merge is due that would be due by now if there had been none just before.
+    fn merge_put_off(&self) -> Option<Instant> {
         let rested = self.merged_at? + MERGE_RESTS;
         let known = self.shared.known();
         let is_due = known.present()?.head.is_merge_due(&self.shared.layout);
         (is_due && rested > Instant::now()).then_some(rested)
-    }
-
-    fn is_flush_due(&self) -> bool {
-        let known = self.shared.known();
-        known
-            .present()
-            .is_some_and(|now| now.head.is_flush_due(&self.shared.layout))
     }
 
     fn merge(&self) -> impl Fn(&Head, &Layout, u64, &mut Round) -> Option<Job> + Copy + use<> {
@@ -420,4 +406,9 @@ impl Maintainer {
         }
         Ok(())
     }
+}
+
+fn due_flush(head: &Head, layout: &Layout, nonce: u64, _: &mut Round) -> Option<Job> {
+    let is_due = head.is_flush_due(layout);
+    is_due.then(|| flush(head, layout, nonce)).flatten()
 }

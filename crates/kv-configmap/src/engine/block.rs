@@ -13,9 +13,8 @@ pub(super) enum Effort {
 }
 
 impl Effort {
-    /// On JSON documents, level 3 is neither as fast as level 1 nor makes them smaller. Level 12 makes
-    /// them 1 to 2 % smaller than level 8 in 1.6 times the time, and level 13 takes twice as long again.
-    /// The density in `docs/benchmark` judges the choice.
+    /// On JSON documents, level 3 is neither as fast as level 1 nor makes them smaller, and levels above
+    /// 12 take much longer for little. The density in `docs/benchmark` judges the choice.
     fn level(self) -> i32 {
         match self {
             Self::Fast => 1,

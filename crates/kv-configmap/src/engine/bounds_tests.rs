@@ -12,7 +12,7 @@ use rand::{Rng, SeedableRng};
 use super::block::{self, BLOCK_RAW_BYTES, Effort};
 use super::manifest::{RAW_BYTES, RUNS, SEGMENTS};
 use super::run::Run;
-use super::segment::{self, Purpose, SEGMENT_RAW_BYTES};
+use super::segment::{self, SEGMENT_RAW_BYTES, Target};
 use super::{
     BatchId, BucketId, DecodeError, Encoded, FORMAT, Head, Layout, NewSegment, Proposal, Request,
     Round, SegmentId, SegmentRef, Segments, envelope, merge, propose, proto,
@@ -314,13 +314,8 @@ fn a_bucket_takes_as_many_bytes_before_compression_as_it_may_and_not_one_more() 
 #[test]
 fn a_segment_holds_as_much_before_compression_as_it_may_and_not_one_byte_more() {
     let limit = 512 * 1024;
-    let segments = segment::write(
-        BUCKET,
-        1,
-        &vec![0; 3 * SEGMENT_RAW_BYTES],
-        limit,
-        Purpose::State,
-    );
+    let target = Target::of_state(BUCKET, 1, limit);
+    let segments = segment::write(&target, &vec![0; 3 * SEGMENT_RAW_BYTES]);
     let piece = |one: &NewSegment| segment::read(BUCKET, one.id, &one.bytes).unwrap().len();
     let pieces: Vec<usize> = segments.iter().map(piece).collect();
     assert_eq!(pieces.iter().sum::<usize>(), 3 * SEGMENT_RAW_BYTES);
@@ -358,7 +353,7 @@ fn no_segment_is_stored_that_is_larger_than_its_bound() {
     let mut largest = 0;
     for bytes in limit - 200..limit + 10 {
         let raw = [vec![0; 64 * 1024], noise(bytes, bytes)].concat();
-        let stored = segment::write(BUCKET, 1, &raw, limit, Purpose::State).into_iter();
+        let stored = segment::write(&Target::of_state(BUCKET, 1, limit), &raw).into_iter();
         largest = stored.map(|one| one.bytes.len()).fold(largest, usize::max);
     }
     assert_eq!(largest, limit);

@@ -66,7 +66,7 @@ impl Head {
         let rest = folded.tail.compress().ok_or(Excess::Head)?;
         folded.tail_stored_bytes = rest.len();
         let fits = |head: &Self| head.head_bytes() <= head.head_capacity(room);
-        let drops_runs = folded.sweep_epoch != self.sweep_epoch;
+        let drops_runs = !folded.all_runs().eq(self.all_runs());
         let is_worse = drops_runs && folded.head_bytes() > self.head_bytes();
         if fits(self) && (is_worse || !fits(&folded)) {
             return Ok(tail);
@@ -175,13 +175,14 @@ impl Head {
             after: self.flushed(),
             through: before,
         };
-        let items = match has_runs {
-            true => Ok(self.items(range, None)),
-            false => self.unflushed(range),
+        let keys = match has_runs {
+            true => Ok(None),
+            false => self.unflushed_keys(),
         };
-        let Ok(items) = items else {
+        let Ok(keys) = keys else {
             return false;
         };
+        let items = self.items(range, keys.as_ref());
         let raw = run::encode(&items, None);
         let Some(stored) = block::compress(&raw, Effort::Fast) else {
             return false;

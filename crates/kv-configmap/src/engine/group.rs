@@ -9,7 +9,7 @@ use super::assemble::Step;
 use super::head::Head;
 use super::layout::Layout;
 use super::run::{self, Run};
-use super::segment::NewSegment;
+use super::segment::{NewSegment, Purpose, Target};
 use super::state::Item;
 
 /// A commit that the state has and the tail has not yet.
@@ -85,21 +85,26 @@ impl Head {
         layout: &Layout,
         nonce: u64,
     ) -> Option<(Run, Vec<NewSegment>)> {
-        let mut items: Vec<Item> = group.iter().flat_map(NewCommit::items).collect();
-        items.sort_unstable_by(|one, other| one.place().cmp(&other.place()));
-        let limit = layout.segment_bytes;
-        let last = group.last()?;
-        if group.len() == 1 {
-            return last
-                .is_large(layout)
-                .then(|| run::write_commit(self.id, nonce, limit, last.revision, &items))?;
-        }
+        let (purpose, inline_bytes) = match group {
+            [one] if one.is_large(layout) => (Purpose::Commit, 0),
+            [] | [_] => return None,
+            _ => (Purpose::Group, layout.inline_group_bytes),
+        };
         let bytes: usize = group.iter().map(NewCommit::bytes).sum();
-        if bytes <= layout.inline_group_bytes {
+        if bytes <= inline_bytes {
             return None;
         }
-        let (run, segments) = run::write_group(self.id, nonce, limit, last.revision, &items)?;
-        (run.stored_bytes() > layout.inline_group_bytes as u64).then_some((run, segments))
+        let mut items: Vec<Item> = group.iter().flat_map(NewCommit::items).collect();
+        items.sort_unstable_by(|one, other| one.place().cmp(&other.place()));
+        let target = Target {
+            bucket: self.id,
+            nonce,
+            segment_bytes: layout.segment_bytes,
+            purpose,
+        };
+        let last = group.last()?.revision;
+        let (run, segments) = run::write(&target, last, last, &items)?;
+        (run.stored_bytes() > inline_bytes as u64).then_some((run, segments))
     }
 }
 

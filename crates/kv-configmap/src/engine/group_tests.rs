@@ -1,7 +1,6 @@
 //! Commits that share a write.
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use kv_core::{Change, Key, Revision, Transaction};
@@ -10,14 +9,10 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::block::{self, Effort};
+use super::life_tests::Bucket;
 use super::{
-    BatchId, BucketId, DecodeError, Encoded, FORMAT, Head, History, Layout, Request, SegmentId,
-    Segments, Step, Write, envelope, flush, propose, proto,
+    DecodeError, Encoded, FORMAT, History, Layout, SegmentId, Step, Write, envelope, flush, proto,
 };
-
-fn at(seconds: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(seconds)
-}
 
 fn key(name: &str) -> Key {
     Key::new(name).unwrap()
@@ -38,60 +33,23 @@ fn puts(round: u64, count: u64) -> Vec<Transaction> {
     (0..count).map(put).collect()
 }
 
-struct Bucket {
-    head: Head,
-    bytes: Bytes,
-    segments: Segments,
-    number: u64,
+fn bucket() -> Bucket {
+    Bucket::new(Layout::SEGMENTED)
 }
 
-impl Bucket {
-    fn new() -> Self {
-        let (head, bytes) = Head::create(BucketId([5; 16]));
-        Self {
-            head,
-            bytes,
-            segments: Segments::new(),
-            number: 10,
-        }
-    }
+/// What was committed, and how many segments were made for it.
+fn write(bucket: &mut Bucket, transactions: &[Transaction]) -> (Vec<Step>, usize) {
+    bucket.number += 1;
+    let mut write = proposed(bucket, transactions);
+    let (steps, made) = (std::mem::take(&mut write.steps), write.segments.len());
+    bucket.put_in_place(write);
+    (steps, made)
+}
 
-    fn propose(&self, number: u64, transactions: &[Transaction], layout: &Layout) -> Write {
-        let transactions: Vec<_> = transactions.iter().cloned().map(Arc::new).collect();
-        let request = Request {
-            store: "a test",
-            layout,
-            transactions: &transactions,
-            batch: BatchId {
-                writer: 1,
-                counter: number,
-            },
-            now: at(number),
-            edit: None,
-            nonce: 7,
-        };
-        let version = number.to_string().parse().unwrap();
-        let proposal = propose(&self.head, version, &request).unwrap();
-        assert_eq!(proposal.outcomes.len(), transactions.len());
-        proposal.write.unwrap()
-    }
-
-    /// What was committed, and how many segments were made for it.
-    fn write(&mut self, transactions: &[Transaction]) -> (Vec<Step>, usize) {
-        self.number += 1;
-        let write = self.propose(self.number, transactions, &Layout::SEGMENTED);
-        let made = write.segments.len();
-        let segments = write.segments.into_iter();
-        self.segments
-            .extend(segments.map(|one| (one.id, one.bytes)));
-        (self.head, self.bytes) = (write.head, write.bytes);
-        (write.steps, made)
-    }
-
-    fn read(&self, known: Option<&Head>) -> (Head, History) {
-        let encoded = Encoded::read(&self.bytes).unwrap();
-        encoded.assemble(known, &self.segments).unwrap()
-    }
+fn proposed(bucket: &Bucket, transactions: &[Transaction]) -> Write {
+    let proposal = bucket.propose(7, transactions, None);
+    assert_eq!(proposal.outcomes.len(), transactions.len());
+    proposal.write.unwrap()
 }
 
 type Told = (Revision, Vec<Change>, Vec<(SystemTime, Key)>);
@@ -112,15 +70,18 @@ fn told_by(history: History) -> Option<Vec<Told>> {
 
 #[test]
 fn commits_that_share_a_write_are_one_segment_that_tells_each_of_them() {
-    let mut bucket = Bucket::new();
+    let mut bucket = bucket();
     let short = Duration::from_secs(1);
-    bucket.write(&[
-        Transaction::new().put(key("old"), "1"),
-        Transaction::new().put_expiring(key("expired"), "1", short),
-        Transaction::new().put_expiring(key("expired and put again"), "1", short),
-    ]);
+    write(
+        &mut bucket,
+        &[
+            Transaction::new().put(key("old"), "1"),
+            Transaction::new().put_expiring(key("expired"), "1", short),
+            Transaction::new().put_expiring(key("expired and put again"), "1", short),
+        ],
+    );
     let known = bucket.head.clone();
-    bucket.number = 20;
+    bucket.now += Duration::from_secs(10);
     let mut transactions = puts(0, 60);
     transactions.insert(7, Transaction::new().put(key("0/30"), "the first of three"));
     transactions.push(Transaction::new().put(key("0/30"), "the last"));
@@ -134,15 +95,15 @@ fn commits_that_share_a_write_are_one_segment_that_tells_each_of_them() {
             .put(key("b"), "2")
             .put(key("expired and put again"), "2"),
     );
-    let (steps, made) = bucket.write(&transactions);
+    let (steps, made) = write(&mut bucket, &transactions);
     assert_eq!((steps.len(), made), (transactions.len(), 1));
     assert!(bucket.bytes.len() < 500, "{} bytes", bucket.bytes.len());
 
-    let (head, history) = bucket.read(Some(&known));
+    let (head, history) = bucket.read(Some(&known)).unwrap();
     let committed = told(steps);
     assert_eq!(committed[0].2.len(), 2);
     assert_eq!(told_by(history).unwrap(), committed);
-    for head in [head, bucket.read(None).0] {
+    for head in [head, bucket.read(None).unwrap().0] {
         assert!(head.snapshot().iter().eq(bucket.head.snapshot().iter()));
         assert_eq!(head.revision(), bucket.head.revision());
     }
@@ -151,32 +112,32 @@ fn commits_that_share_a_write_are_one_segment_that_tells_each_of_them() {
 #[test]
 fn commits_stay_in_the_head_up_to_their_bound() {
     for (transactions, segments) in [(puts(0, 36), 0), (puts(0, 40), 1)] {
-        let (steps, made) = Bucket::new().write(&transactions);
+        let (steps, made) = write(&mut bucket(), &transactions);
         assert_eq!(made, segments, "{} commits", steps.len());
     }
     let zeros = |number| Transaction::new().put(key(&format!("{number}")), vec![0; 1_000]);
     let transactions: Vec<_> = (0..100).map(zeros).collect();
     assert_eq!(
-        Bucket::new().write(&transactions).1,
+        write(&mut bucket(), &transactions).1,
         0,
         "it compresses well"
     );
     let one = Transaction::new().put(key("one"), noise(1, 20_000));
-    assert_eq!(Bucket::new().write(&[one]).1, 0, "it is alone");
-    let none = Bucket::new().propose(11, &puts(0, 60), &Layout::SEGMENTED.without_groups());
-    assert!(none.segments.is_empty());
+    assert_eq!(write(&mut bucket(), &[one]).1, 0, "it is alone");
+    let mut without = Bucket::new(Layout::SEGMENTED.without_groups());
+    assert_eq!(write(&mut without, &puts(0, 60)).1, 0);
 }
 
 #[test]
 fn those_who_are_a_few_writes_behind_are_told_every_commit() {
-    let mut bucket = Bucket::new();
+    let mut bucket = bucket();
     let mut known = Vec::new();
     for round in 0..20 {
-        bucket.write(&puts(round, 60));
+        write(&mut bucket, &puts(round, 60));
         known.push(bucket.head.clone());
     }
     for (behind, head) in known.iter().rev().enumerate() {
-        let (read, history) = bucket.read(Some(head));
+        let (read, history) = bucket.read(Some(head)).unwrap();
         assert!(read.snapshot().iter().eq(bucket.head.snapshot().iter()));
         let told = told_by(history).map(|told| told.len());
         let kept = Layout::SEGMENTED.tail_runs;
@@ -190,10 +151,11 @@ fn those_who_are_a_few_writes_behind_are_told_every_commit() {
 fn a_large_commit_among_others_is_a_run_by_itself() {
     let mut transactions = puts(0, 60);
     transactions.insert(30, Transaction::new().put(key("large"), noise(1, 40_000)));
-    let bucket = Bucket::new();
-    let ids = |number| -> Vec<SegmentId> {
-        let write = bucket.propose(number, &transactions, &Layout::SEGMENTED);
-        write.segments.iter().map(|one| one.id).collect()
+    let mut bucket = bucket();
+    let mut ids = |number| -> Vec<SegmentId> {
+        bucket.number = number;
+        let segments = proposed(&bucket, &transactions).segments;
+        segments.iter().map(|one| one.id).collect()
     };
     let (first, second) = (ids(11), ids(12));
     assert_eq!(first.len(), 1, "those before and after it stay in the head");
@@ -202,9 +164,9 @@ fn a_large_commit_among_others_is_a_run_by_itself() {
 
 #[test]
 fn a_run_of_commits_that_are_not_its_own_is_refused() {
-    let mut bucket = Bucket::new();
-    bucket.write(&puts(0, 1));
-    bucket.write(&puts(1, 60));
+    let mut bucket = bucket();
+    write(&mut bucket, &puts(0, 1));
+    write(&mut bucket, &puts(1, 60));
     let first = Revision::new(12 << 16);
     let forged = |revision: u64| {
         let payload = envelope::open(envelope::HEAD, &bucket.bytes, FORMAT).unwrap();
@@ -228,16 +190,16 @@ fn a_run_of_commits_that_are_not_its_own_is_refused() {
 #[test]
 fn runs_in_a_tail_that_is_never_flushed_leave_it_all_the_same() {
     for before_the_run in [0, 1] {
-        let mut bucket = Bucket::new();
+        let mut bucket = bucket();
         for transaction in puts(0, before_the_run) {
-            bucket.write(&[transaction]);
+            write(&mut bucket, &[transaction]);
         }
-        bucket.write(&puts(1, 60));
+        write(&mut bucket, &puts(1, 60));
         let (mut largest, mut folds) = (0, 0);
         for number in 0..5_000 {
             let earlier = bucket.head.clone();
             let put = Transaction::new().put(key("counter"), noise(number, 150));
-            bucket.write(&[put]);
+            write(&mut bucket, &[put]);
             largest = largest.max(bucket.bytes.len());
             if bucket.head.segments() != earlier.segments() {
                 folds += 1;
@@ -249,7 +211,7 @@ fn runs_in_a_tail_that_is_never_flushed_leave_it_all_the_same() {
         }
         assert_eq!(folds, before_the_run);
         assert!(largest < 300_000, "{largest} bytes");
-        let (head, _) = bucket.read(None);
+        let (head, _) = bucket.read(None).unwrap();
         assert!(head.snapshot().iter().eq(bucket.head.snapshot().iter()));
         assert_eq!(head.snapshot().len() as u64, 61 + before_the_run);
     }
@@ -258,18 +220,20 @@ fn runs_in_a_tail_that_is_never_flushed_leave_it_all_the_same() {
 /// A flush is on its way, and takes much less than what would come back into the head.
 #[test]
 fn runs_do_not_come_back_into_a_head_that_has_room() {
-    let mut bucket = Bucket::new();
-    bucket.write(&puts(0, 1));
+    let mut bucket = bucket();
+    write(&mut bucket, &puts(0, 1));
     for round in 1..=8 {
-        bucket.write(&puts(round, 400));
+        write(&mut bucket, &puts(round, 400));
     }
     let runs = bucket.head.segments();
     assert_eq!(runs.len(), 8);
     let put =
         |number: u64| Transaction::new().put(key(&format!("large {number}")), noise(number, 300));
     let many: Vec<_> = (0..1_000).map(put).collect();
+    bucket.layout = bucket.layout.without_groups();
     for number in [30, 31] {
-        let write = bucket.propose(number, &many, &Layout::SEGMENTED.without_groups());
+        bucket.number = number;
+        let write = proposed(&bucket, &many);
         assert!(write.segments.is_empty());
         assert!(write.bytes.len() < 400_000, "{} bytes", write.bytes.len());
         assert_eq!(write.head.segments(), runs);

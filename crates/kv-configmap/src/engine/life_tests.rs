@@ -13,8 +13,8 @@ use rand::{Rng, RngExt, SeedableRng};
 
 use super::edit::Edit;
 use super::{
-    BatchId, BucketId, DecodeError, Encoded, Head, History, Job, Layout, Request, Round, Segments,
-    flush, merge, propose,
+    BatchId, BucketId, DecodeError, Encoded, Head, History, Job, Layout, Proposal, Request, Round,
+    Segments, Write, flush, merge, propose,
 };
 
 type Model = BTreeMap<String, Vec<u8>>;
@@ -35,8 +35,9 @@ pub(super) struct Bucket {
     pub(super) segments: Segments,
     pub(super) writer: u64,
     pub(super) now: SystemTime,
+    /// Counts the writes.
+    pub(super) number: u64,
     round: Round,
-    number: u64,
     model: Model,
 }
 
@@ -50,8 +51,8 @@ impl Bucket {
             segments: Segments::new(),
             writer: 1,
             now: now(),
-            round: Round::default(),
             number: 10,
+            round: Round::default(),
             model: Model::new(),
         }
     }
@@ -59,6 +60,20 @@ impl Bucket {
     /// Writes a head. `false`: the bucket is full.
     pub(super) fn write(&mut self, transactions: &[Transaction], edit: Option<&Edit>) -> bool {
         self.number += 1;
+        let proposal = self.propose(self.number << 32, transactions, edit);
+        let refused = proposal.outcomes.iter().any(Result::is_err);
+        if let Some(write) = proposal.write {
+            self.put_in_place(write);
+        }
+        !refused && proposal.outcomes.len() == transactions.len()
+    }
+
+    pub(super) fn propose(
+        &self,
+        nonce: u64,
+        transactions: &[Transaction],
+        edit: Option<&Edit>,
+    ) -> Proposal {
         let transactions: Vec<_> = transactions.iter().cloned().map(Arc::new).collect();
         let request = Request {
             store: "a test",
@@ -70,21 +85,20 @@ impl Bucket {
             },
             now: self.now,
             edit,
-            nonce: self.number << 32,
+            nonce,
         };
         let version = self.number.to_string().parse().unwrap();
-        let proposal = propose(&self.head, version, &request).unwrap();
-        let refused = proposal.outcomes.iter().any(Result::is_err);
-        if let Some(write) = proposal.write {
-            for segment in write.segments {
-                let earlier = self.segments.insert(segment.id, segment.bytes);
-                assert!(earlier.is_none(), "a name is used again");
-            }
-            let named = write.head.segments();
-            self.segments.retain(|id, _| named.contains(id));
-            (self.head, self.bytes) = (write.head, write.bytes);
+        propose(&self.head, version, &request).unwrap()
+    }
+
+    pub(super) fn put_in_place(&mut self, write: Write) {
+        for segment in write.segments {
+            let earlier = self.segments.insert(segment.id, segment.bytes);
+            assert!(earlier.is_none(), "a name is used again");
         }
-        !refused && proposal.outcomes.len() == transactions.len()
+        let named = write.head.segments();
+        self.segments.retain(|id, _| named.contains(id));
+        (self.head, self.bytes) = (write.head, write.bytes);
     }
 
     fn put(&mut self, name: &str, value: Vec<u8>) -> bool {

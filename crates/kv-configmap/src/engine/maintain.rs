@@ -9,7 +9,7 @@ use super::edit::{Edit, Replacement};
 use super::head::Head;
 use super::layout::Layout;
 use super::run::{self, Run};
-use super::segment::{NewSegment, SegmentId};
+use super::segment::{NewSegment, SegmentId, Target};
 use super::state::{Item, Range};
 use crate::hooks::Bug;
 
@@ -174,15 +174,8 @@ fn write(
     range: Range,
     items: &[Item],
 ) -> Option<(Run, Vec<NewSegment>)> {
-    let written_at = head.revision();
-    run::write(
-        head.id,
-        nonce,
-        layout.segment_bytes,
-        range.through,
-        written_at,
-        items,
-    )
+    let target = Target::of_state(head.id, nonce, layout.segment_bytes);
+    run::write(&target, range.through, head.revision(), items)
 }
 
 fn replace(

@@ -5,7 +5,7 @@ use prost::Message;
 use super::fields::elements;
 use super::head::{from_proto, to_proto};
 use super::manifest::SEGMENTS;
-use super::segment::{self, NewSegment, Purpose, SEGMENT_RAW_BYTES, SegmentId};
+use super::segment::{self, NewSegment, Purpose, SEGMENT_RAW_BYTES, SegmentId, Target};
 use super::state::Item;
 use super::{BucketId, DecodeError, proto};
 
@@ -81,46 +81,19 @@ impl Run {
 
 /// Writes `items`, which the commits up to `revision` have left in the state `written_at`. `None`:
 /// there are none.
+///
+/// The entries of a large commit do not tell their revision, so that the segments serve also where
+/// the commit is decided about again.
 pub(super) fn write(
-    bucket: BucketId,
-    nonce: u64,
-    segment_bytes: usize,
+    target: &Target,
     revision: Revision,
     written_at: Revision,
     items: &[Item],
 ) -> Option<(Run, Vec<NewSegment>)> {
-    let raw = encode(items, None);
-    let segments = segment::write(bucket, nonce, &raw, segment_bytes, Purpose::State);
+    let of = (target.purpose == Purpose::Commit).then_some(revision);
+    let raw = encode(items, of);
+    let segments = segment::write(target, &raw);
     let run = describe(revision, written_at, &raw, &segments)?;
-    Some((run, segments))
-}
-
-/// Writes the commits up to `revision` that share a write, while their callers wait.
-pub(super) fn write_group(
-    bucket: BucketId,
-    nonce: u64,
-    segment_bytes: usize,
-    revision: Revision,
-    items: &[Item],
-) -> Option<(Run, Vec<NewSegment>)> {
-    let raw = encode(items, None);
-    let segments = segment::write(bucket, nonce, &raw, segment_bytes, Purpose::Group);
-    let run = describe(revision, revision, &raw, &segments)?;
-    Some((run, segments))
-}
-
-/// Writes one commit that is too large for the head. Its entries do not tell their revision, so
-/// that the segments serve also where the commit is decided about again.
-pub(super) fn write_commit(
-    bucket: BucketId,
-    nonce: u64,
-    segment_bytes: usize,
-    revision: Revision,
-    items: &[Item],
-) -> Option<(Run, Vec<NewSegment>)> {
-    let raw = encode(items, Some(revision));
-    let segments = segment::write(bucket, nonce, &raw, segment_bytes, Purpose::Commit);
-    let run = describe(revision, revision, &raw, &segments)?;
     Some((run, segments))
 }
 

@@ -54,25 +54,41 @@ impl Purpose {
     }
 }
 
-/// Spreads `raw` over as many segments as it needs, none of which is larger than `limit`.
-///
-/// `nonce` keeps their names from ever being used again.
-pub(super) fn write(
-    bucket: BucketId,
-    nonce: u64,
-    raw: &[u8],
-    limit: usize,
-    purpose: Purpose,
-) -> Vec<NewSegment> {
+/// Where a run goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target {
+    pub(super) bucket: BucketId,
+    /// Keeps the names of its segments from ever being used again.
+    pub(super) nonce: u64,
+    /// The most that one segment holds, compressed.
+    pub(super) segment_bytes: usize,
+    pub(super) purpose: Purpose,
+}
+
+impl Target {
+    /// A run of what commits have left.
+    pub(super) fn of_state(bucket: BucketId, nonce: u64, segment_bytes: usize) -> Self {
+        Self {
+            bucket,
+            nonce,
+            segment_bytes,
+            purpose: Purpose::State,
+        }
+    }
+}
+
+/// Spreads `raw` over as many segments as it needs.
+pub(super) fn write(target: &Target, raw: &[u8]) -> Vec<NewSegment> {
+    let limit = target.segment_bytes;
     let mut segments = Vec::new();
     let (mut rest, mut take) = (raw, fits(raw, limit));
     while !rest.is_empty() {
         let length = take.clamp(1, SEGMENT_RAW_BYTES).min(rest.len());
         let (chunk, others) = rest.split_at(length);
-        let Some(frame) = block::compress(chunk, purpose.effort()) else {
+        let Some(frame) = block::compress(chunk, target.purpose.effort()) else {
             break;
         };
-        let segment = seal(bucket, nonce, segments.len() as u32, frame, purpose);
+        let segment = seal(target, segments.len() as u32, frame);
         if segment.bytes.len() > limit && length > limit / 2 {
             take = length / 2;
             continue;
@@ -94,13 +110,13 @@ fn fits(raw: &[u8], limit: usize) -> usize {
     (beginning.len() * limit / stored.max(1)).max(limit) / 32 * 31
 }
 
-fn seal(bucket: BucketId, nonce: u64, number: u32, frame: Bytes, purpose: Purpose) -> NewSegment {
+fn seal(target: &Target, number: u32, frame: Bytes) -> NewSegment {
     let message = proto::Segment {
-        bucket_id: Bytes::copy_from_slice(&bucket.0),
-        nonce,
+        bucket_id: Bytes::copy_from_slice(&target.bucket.0),
+        nonce: target.nonce,
         number,
         frame,
-        is_ahead: purpose == Purpose::Group,
+        is_ahead: target.purpose == Purpose::Group,
     };
     let bytes = envelope::seal(envelope::SEGMENT, super::FORMAT, &message.encode_to_vec());
     NewSegment {
@@ -163,7 +179,7 @@ mod tests {
     }
 
     fn round_trip(raw: &[u8], limit: usize) -> usize {
-        let segments = write(BUCKET, 7, raw, limit, Purpose::State);
+        let segments = write(&Target::of_state(BUCKET, 7, limit), raw);
         let mut whole = Vec::new();
         for segment in &segments {
             assert!(segment.bytes.len() <= limit, "{}", segment.bytes.len());
@@ -195,8 +211,8 @@ mod tests {
 
     #[test]
     fn a_segment_under_another_name_or_of_another_bucket_is_refused() {
-        let one = &write(BUCKET, 1, b"one", 1_024, Purpose::State)[0];
-        let two = &write(BUCKET, 2, b"one", 1_024, Purpose::State)[0];
+        let written = |nonce| write(&Target::of_state(BUCKET, nonce, 1_024), b"one").remove(0);
+        let (one, two) = (written(1), written(2));
         assert_ne!(one.id, two.id, "the same content never has the same name");
         assert!(read(BUCKET, one.id, &two.bytes).is_err());
         assert!(read(BucketId([4; 16]), one.id, &one.bytes).is_err());

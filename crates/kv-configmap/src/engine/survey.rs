@@ -211,7 +211,7 @@ fn leading_items(pieces: impl Iterator<Item = Bytes>, of: Revision) -> Vec<Item>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::segment::Purpose;
+    use crate::engine::segment::Target;
     use kv_core::{Entry, Key};
 
     const BUCKET: BucketId = BucketId([7; 16]);
@@ -258,7 +258,7 @@ mod tests {
     fn segments_without_their_head_are_put_in_order_and_read_up_to_the_first_that_is_missing() {
         let items = items(400);
         let raw = run::encode(&items, None);
-        let written = segment::write(BUCKET, 5, &raw, 256, Purpose::State);
+        let written = segment::write(&Target::of_state(BUCKET, 5, 256), &raw);
         assert!(written.len() > 3);
         let all: Segments = written
             .iter()

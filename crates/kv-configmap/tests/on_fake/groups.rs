@@ -8,7 +8,7 @@ use kv_configmap::ConfigMapStore;
 use kv_core::prelude::*;
 use kv_core::{WatchEvent, WatchOptions};
 use kv_fake_apiserver::{FakeApiServer, Fault, Verb};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{BUCKET, buckets, noise, object, open, segments, verbs};
 
@@ -21,6 +21,16 @@ async fn put_at_once(store: &ConfigMapStore, round: u64, count: u64) {
     for put in join_all((0..count).map(put)).await {
         put.expect("a put");
     }
+}
+
+/// A bucket with one entry, on a server that takes a while to answer, so that puts wait together.
+async fn bucket() -> (FakeApiServer, ConfigMapStore) {
+    let server = FakeApiServer::new();
+    let store = open(&server).await;
+    store.put("first", "1").await.expect("a put");
+    server.set_latency(Duration::from_millis(2));
+    server.reset_requests();
+    (server, store)
 }
 
 async fn entries(server: &FakeApiServer) -> u64 {
@@ -38,11 +48,7 @@ fn named(server: &FakeApiServer) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn puts_at_once_are_one_segment_and_one_small_head() {
-    let server = FakeApiServer::new();
-    let store = open(&server).await;
-    store.put("first", "1").await.unwrap();
-    server.set_latency(Duration::from_millis(2));
-    server.reset_requests();
+    let (server, store) = bucket().await;
     put_at_once(&store, 0, 64).await;
     assert_eq!(verbs(&server), [Verb::Create, Verb::Update]);
     let head = object(&server)["binaryData"]["head"]
@@ -55,11 +61,7 @@ async fn puts_at_once_are_one_segment_and_one_small_head() {
 
 #[tokio::test(start_paused = true)]
 async fn under_load_heads_stay_small_and_segments_few() {
-    let server = FakeApiServer::new();
-    let store = open(&server).await;
-    store.put("first", "1").await.unwrap();
-    server.set_latency(Duration::from_millis(2));
-    server.reset_requests();
+    let (server, store) = bucket().await;
     let mut largest = 0;
     for round in 0..300 {
         put_at_once(&store, round, 64).await;
@@ -109,12 +111,8 @@ async fn a_watcher_sees_each_of_the_puts_that_share_a_write() {
 
 #[tokio::test(start_paused = true)]
 async fn where_segments_are_refused_puts_at_once_stay_in_the_head() {
-    let server = FakeApiServer::new();
-    let store = open(&server).await;
-    store.put("first", "1").await.unwrap();
+    let (server, store) = bucket().await;
     server.inject(Fault::quota_exceeded().on(Verb::Create).always());
-    server.set_latency(Duration::from_millis(2));
-    server.reset_requests();
     put_at_once(&store, 0, 64).await;
     assert_eq!(verbs(&server), [Verb::Create, Verb::Update]);
     assert_eq!(entries(&server).await, 65);
@@ -122,11 +120,8 @@ async fn where_segments_are_refused_puts_at_once_stay_in_the_head() {
 
 #[tokio::test(start_paused = true)]
 async fn where_segments_cannot_be_made_for_now_puts_at_once_do_not_wait() {
-    let server = FakeApiServer::new();
-    let store = open(&server).await;
-    store.put("first", "1").await.unwrap();
+    let (server, store) = bucket().await;
     server.inject(Fault::shutting_down().on(Verb::Create).always());
-    server.set_latency(Duration::from_millis(2));
     let mut first_verb = Vec::new();
     for round in 0..3 {
         server.reset_requests();
@@ -141,9 +136,7 @@ async fn where_segments_cannot_be_made_for_now_puts_at_once_do_not_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn those_who_give_up_do_not_have_segments_made_anew() {
-    let server = FakeApiServer::new();
-    let store = open(&server).await;
-    store.put("first", "1").await.unwrap();
+    let (server, store) = bucket().await;
     server.set_latency(Duration::from_millis(100));
     server.reset_requests();
     let impatient = async {
@@ -159,9 +152,7 @@ async fn those_who_give_up_do_not_have_segments_made_anew() {
 /// It tells of commits that never came about.
 #[tokio::test(start_paused = true)]
 async fn a_segment_of_puts_that_were_refused_is_no_damage() {
-    let server = FakeApiServer::new();
-    let store = open(&server).await;
-    store.put("first", "1").await.unwrap();
+    let (server, store) = bucket().await;
     server.inject(Fault::forbidden().on(Verb::Update).name(BUCKET).always());
     let puts = join_all((0..64).map(|number| store.put(format!("{number}"), noise(number, 100))));
     assert!(puts.await.iter().all(Result::is_err));
@@ -170,14 +161,39 @@ async fn a_segment_of_puts_that_were_refused_is_no_damage() {
     assert_eq!(report.orphans.len(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn puts_at_once_wait_as_long_as_the_server_asks_them_to() {
+    let (server, store) = bucket().await;
+    server.inject(Fault::too_many_requests(2).on(Verb::Create));
+    let begun = Instant::now();
+    put_at_once(&store, 0, 64).await;
+    assert!(begun.elapsed() >= Duration::from_secs(2));
+    assert_eq!(verbs(&server), [Verb::Create, Verb::Update]);
+}
+
+/// What takes two requests loses against what takes one.
+#[tokio::test(start_paused = true)]
+async fn while_others_write_puts_at_once_go_into_the_head() {
+    let (server, store) = bucket().await;
+    open(&server).await.put("another", "1").await.unwrap();
+    // A conflict, after a segment was made in vain.
+    put_at_once(&store, 0, 45).await;
+    let mut first_verb = Vec::new();
+    for round in 1..3 {
+        server.reset_requests();
+        put_at_once(&store, round, 45).await;
+        first_verb.push(verbs(&server)[0]);
+        sleep(Duration::from_secs(2)).await;
+    }
+    assert_eq!(first_verb, [Verb::Update, Verb::Create]);
+    assert_eq!(entries(&server).await, 2 + 3 * 45);
+}
+
 /// What was made for a write that met a conflict is of no use to the next.
 #[tokio::test(start_paused = true)]
 async fn segments_of_writes_that_met_conflicts_are_removed() {
-    let server = FakeApiServer::new();
-    let (one, two) = (open(&server).await, open(&server).await);
-    one.put("first", "1").await.unwrap();
-    server.set_latency(Duration::from_millis(2));
-    server.reset_requests();
+    let (server, one) = bucket().await;
+    let two = open(&server).await;
     for round in 0..20 {
         tokio::join!(
             put_at_once(&one, round, 64),

@@ -395,3 +395,30 @@ async fn a_large_transaction_within_the_usual_budget_ends_in_time_or_is_not_appl
     assert_eq!(error.outcome(), Outcome::NotApplied);
     assert_eq!(store.usage().await.unwrap().entries, 0);
 }
+
+/// Each step of a compaction rewrites one run of these, and what is put meanwhile is flushed.
+#[tokio::test(start_paused = true)]
+async fn a_head_stays_small_while_its_bucket_is_compacted() {
+    let server = FakeApiServer::new();
+    let store = open_tiny(&server).await;
+    let key = |number| Key::new(format!("key {number}")).unwrap();
+    for first in (0..900).step_by(3) {
+        let put = |all: Transaction, number| all.put(key(number), noise(number, 900));
+        let all = (first..first + 3).fold(Transaction::new(), put);
+        store.commit(all).await.unwrap();
+    }
+    sleep(Duration::from_secs(60)).await;
+    server.set_latency(Duration::from_millis(2));
+    let delete = |all: Transaction, number| all.delete(key(number));
+    let most = (0..900).filter(|number| number % 3 > 0);
+    store
+        .commit(most.fold(Transaction::new(), delete))
+        .await
+        .unwrap();
+    for number in 900..1_400 {
+        store.put(key(number), noise(number, 60)).await.unwrap();
+        let head = object(&server)["binaryData"]["head"].as_str().map(str::len);
+        // 14 KB of them name the segments; 500 puts take 45 KB.
+        assert!(head.unwrap() < 25_000, "{head:?} bytes at {number}");
+    }
+}
