@@ -1,4 +1,8 @@
+use std::cell::RefCell;
+use std::io;
+
 use bytes::Bytes;
+use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe;
 
 use super::DecodeError;
@@ -36,8 +40,19 @@ pub(super) fn compress(raw: &[u8], effort: Effort) -> Option<Bytes> {
         return None;
     }
     // It fails only where memory does.
-    let block = zstd::bulk::compress(raw, effort.level());
-    block.ok().map(Bytes::from)
+    match effort {
+        Effort::Fast => FAST.with_borrow_mut(|kept| kept.as_mut().ok()?.compress(raw).ok()),
+        // Its contexts take megabytes.
+        Effort::Dense => zstd::bulk::compress(raw, effort.level()).ok(),
+    }
+    .map(Bytes::from)
+}
+
+// Contexts are kept: to make one takes about as long as to compress the tail of a head.
+thread_local! {
+    static FAST: RefCell<io::Result<Compressor<'static>>> =
+        RefCell::new(Compressor::new(Effort::Fast.level()));
+    static DECOMPRESSOR: RefCell<Decompressor<'static>> = RefCell::default();
 }
 
 /// Decompresses a block of a head; nothing is nothing.
@@ -70,7 +85,7 @@ fn content_size(block: &[u8], limit: usize) -> Result<usize, DecodeError> {
 /// Decompresses a block of at most `limit` bytes.
 pub(super) fn decompress(block: &[u8], limit: usize) -> Result<Bytes, DecodeError> {
     let size = content_size(block, limit)?;
-    let raw = zstd::bulk::decompress(block, size);
+    let raw = DECOMPRESSOR.with_borrow_mut(|kept| kept.decompress(block, size));
     let raw = raw.map_err(|error| content(&format!("a block does not decompress: {error}")))?;
     if raw.len() != size {
         return Err(content("a block is shorter than it tells"));

@@ -7,6 +7,7 @@ use std::iter::FusedIterator;
 use std::slice;
 use std::sync::Arc;
 
+use super::sorted::{Keyed, Sorted};
 use crate::{Entry, Key};
 
 /// The most that a node has. It has at least a quarter of it, unless it is the root.
@@ -22,16 +23,21 @@ pub(super) struct Entries {
 
 #[derive(Clone, Debug)]
 enum Node {
-    Leaf(Arc<Vec<Entry>>),
-    Branch(Arc<Vec<Child>>),
+    Leaf(Arc<Sorted<Entry>>),
+    Branch(Arc<Sorted<Child>>),
 }
 
 #[derive(Clone, Debug)]
 struct Child {
-    /// Not after any key below, except where this is the first child, and after all keys below
-    /// the child before.
+    /// Not after any key below, and after all keys below the child before.
     from: Key,
     node: Node,
+}
+
+impl Keyed for Child {
+    fn key(&self) -> &Key {
+        &self.from
+    }
 }
 
 impl Default for Entries {
@@ -52,10 +58,10 @@ impl Entries {
         let mut node = &self.root;
         loop {
             match node {
-                Node::Branch(children) => node = &children[child_of(children, key)].node,
+                Node::Branch(children) => node = &children.parts()[child_of(children, key)].node,
                 Node::Leaf(entries) => {
-                    let index = find(entries, key).ok()?;
-                    return Some(&entries[index]);
+                    let index = entries.find(key).ok()?;
+                    return Some(&entries.parts()[index]);
                 }
             }
         }
@@ -70,7 +76,7 @@ impl Entries {
                 from,
                 node: self.root.clone(),
             };
-            self.root = Node::Branch(Arc::new(vec![left, right]));
+            self.root = Node::Branch(Arc::new(Sorted::new(vec![left, right])));
         }
         replaced
     }
@@ -81,7 +87,7 @@ impl Entries {
         let removed = self.root.remove(key);
         self.len -= usize::from(removed.is_some());
         if let Node::Branch(children) = &self.root
-            && let [only] = &children[..]
+            && let [only] = children.parts()
         {
             self.root = only.node.clone();
         }
@@ -100,16 +106,16 @@ impl Entries {
             match node {
                 Node::Branch(children) => {
                     let index = child_of(children, key);
-                    path.push(children[index + 1..].iter());
-                    node = &children[index].node;
+                    path.push(children.parts()[index + 1..].iter());
+                    node = &children.parts()[index].node;
                 }
                 Node::Leaf(entries) => {
-                    let index = match find(entries, key) {
+                    let index = match entries.find(key) {
                         Ok(index) if with_key => index,
                         Ok(index) => index + 1,
                         Err(index) => index,
                     };
-                    let leaf = entries[index..].iter();
+                    let leaf = entries.parts()[index..].iter();
                     return Iter { path, leaf };
                 }
             }
@@ -123,29 +129,26 @@ impl Node {
         match self {
             Self::Leaf(entries) => {
                 let entries = Arc::make_mut(entries);
-                match find(entries, entry.key.as_str()) {
-                    Ok(index) => (Some(std::mem::replace(&mut entries[index], entry)), None),
+                match entries.find(entry.key.as_str()) {
+                    Ok(index) => (Some(entries.replace(index, entry)), None),
                     Err(index) => {
-                        let is_last = index == entries.len();
+                        let is_last = index == entries.parts().len();
                         entries.insert(index, entry);
-                        (
-                            None,
-                            split(entries, is_last, Self::Leaf, |entry| entry.key.clone()),
-                        )
+                        (None, split(entries, is_last, Self::Leaf))
                     }
                 }
             }
             Self::Branch(children) => {
                 let children = Arc::make_mut(children);
                 let index = child_of(children, entry.key.as_str());
-                let (replaced, right) = children[index].node.insert(entry);
+                children.lower(index, &entry.key);
+                let (replaced, right) = children.node(index).insert(entry);
                 let Some(right) = right else {
                     return (replaced, None);
                 };
-                let is_last = index + 1 == children.len();
+                let is_last = index + 1 == children.parts().len();
                 children.insert(index + 1, right);
-                let split = split(children, is_last, Self::Branch, |child| child.from.clone());
-                (replaced, split)
+                (replaced, split(children, is_last, Self::Branch))
             }
         }
     }
@@ -153,15 +156,16 @@ impl Node {
     fn remove(&mut self, key: &str) -> Option<Entry> {
         match self {
             Self::Leaf(entries) => {
-                let index = find(entries, key).ok()?;
+                let index = entries.find(key).ok()?;
                 Some(Arc::make_mut(entries).remove(index))
             }
             Self::Branch(children) => {
                 let children = Arc::make_mut(children);
                 let index = child_of(children, key);
-                let removed = children[index].node.remove(key);
-                if children[index].node.len() < LEAST && children.len() > 1 {
-                    let left = index.min(children.len() - 2);
+                let removed = children.node(index).remove(key);
+                let count = children.parts().len();
+                if children.parts()[index].node.len() < LEAST && count > 1 {
+                    let left = index.min(count - 2);
                     join(children, left);
                 }
                 removed
@@ -171,44 +175,56 @@ impl Node {
 
     fn len(&self) -> usize {
         match self {
-            Self::Leaf(entries) => entries.len(),
-            Self::Branch(children) => children.len(),
+            Self::Leaf(entries) => entries.parts().len(),
+            Self::Branch(children) => children.parts().len(),
         }
     }
 
     fn first_key(&self) -> Option<Key> {
         match self {
-            Self::Leaf(entries) => Some(entries.first()?.key.clone()),
-            Self::Branch(children) => Some(children.first()?.from.clone()),
+            Self::Leaf(entries) => Some(entries.parts().first()?.key.clone()),
+            Self::Branch(children) => Some(children.parts().first()?.from.clone()),
         }
     }
 }
 
-/// The child under which a key is, or would be.
-fn child_of(children: &[Child], key: &str) -> usize {
-    let after = children.partition_point(|child| child.from.as_str() <= key);
-    // Keys before the first are put under the first.
-    after.saturating_sub(1)
+impl Sorted<Child> {
+    /// Has a key, which no child before it can have, go under this one.
+    fn lower(&mut self, index: usize, key: &Key) {
+        if *key < self.parts()[index].from {
+            let mut child = self.remove(index);
+            child.from = key.clone();
+            self.insert(index, child);
+        }
+    }
+
+    fn node(&mut self, index: usize) -> &mut Node {
+        &mut self.part_mut(index).node
+    }
 }
 
-fn find(entries: &[Entry], key: &str) -> Result<usize, usize> {
-    entries.binary_search_by(|entry| entry.key.as_str().cmp(key))
+/// The child under which a key is, or would be.
+fn child_of(children: &Sorted<Child>, key: &str) -> usize {
+    match children.find(key) {
+        Ok(index) => index,
+        // Keys before the first go under the first.
+        Err(after) => after.saturating_sub(1),
+    }
 }
 
 /// Takes the right half off a node that has too many. Where keys come in order, the left one
 /// stays full.
-fn split<T>(
-    parts: &mut Vec<T>,
+fn split<T: Keyed>(
+    parts: &mut Sorted<T>,
     is_last: bool,
-    node: impl Fn(Arc<Vec<T>>) -> Node,
-    from: impl Fn(&T) -> Key,
+    node: impl Fn(Arc<Sorted<T>>) -> Node,
 ) -> Option<Child> {
-    if parts.len() <= MOST {
+    if parts.parts().len() <= MOST {
         return None;
     }
     let at = if is_last { MOST - LEAST } else { MOST / 2 };
     let right = parts.split_off(at);
-    let from = from(right.first()?);
+    let from = right.parts().first()?.key().clone();
     Some(Child {
         from,
         node: node(Arc::new(right)),
@@ -216,18 +232,18 @@ fn split<T>(
 }
 
 /// Joins a child with the next one, or evens them out where they are too many for one.
-fn join(children: &mut Vec<Child>, left: usize) {
+fn join(children: &mut Sorted<Child>, left: usize) {
     let right = children.remove(left + 1);
-    let split = match (&mut children[left].node, right.node) {
+    let split = match (children.node(left), right.node) {
         (Node::Leaf(entries), Node::Leaf(more)) => {
             let entries = Arc::make_mut(entries);
-            entries.extend(Arc::unwrap_or_clone(more));
-            split(entries, false, Node::Leaf, |entry| entry.key.clone())
+            entries.append(Arc::unwrap_or_clone(more));
+            split(entries, false, Node::Leaf)
         }
         (Node::Branch(below), Node::Branch(more)) => {
             let below = Arc::make_mut(below);
-            below.extend(Arc::unwrap_or_clone(more));
-            split(below, false, Node::Branch, |child| child.from.clone())
+            below.append(Arc::unwrap_or_clone(more));
+            split(below, false, Node::Branch)
         }
         // All leaves are at the same depth.
         _ => None,
@@ -256,11 +272,11 @@ impl<'a> Iter<'a> {
         loop {
             match &child.node {
                 Node::Leaf(entries) => {
-                    self.leaf = entries.iter();
+                    self.leaf = entries.parts().iter();
                     return Some(());
                 }
                 Node::Branch(children) => {
-                    let mut rest = children.iter();
+                    let mut rest = children.parts().iter();
                     child = rest.next()?;
                     self.path.push(rest);
                 }
@@ -303,18 +319,27 @@ mod tests {
         }
     }
 
-    /// Says that the tree is one: how deep it is.
-    fn check(node: &Node, is_root: bool) -> usize {
+    /// Says that the tree is one, of keys in a range: how deep it is.
+    fn check(node: &Node, is_root: bool, range: (&str, Option<&str>)) -> usize {
         assert!(node.len() <= MOST);
         assert!(is_root || node.len() >= LEAST, "{}", node.len());
-        let Node::Branch(children) = node else {
-            return 1;
+        let is_within =
+            |key: &Key| range.0 <= key.as_str() && range.1.is_none_or(|end| key.as_str() < end);
+        let children = match node {
+            Node::Branch(children) => children.parts(),
+            Node::Leaf(entries) => {
+                assert!(entries.parts().iter().all(|entry| is_within(&entry.key)));
+                return 1;
+            }
         };
         assert!(children.len() > 1);
-        let depths: Vec<usize> = children
-            .iter()
-            .map(|child| check(&child.node, false))
-            .collect();
+        assert!(children.iter().all(|child| is_within(&child.from)));
+        let ends = children[1..].iter().map(|child| Some(child.from.as_str()));
+        let ends = ends.chain([range.1]);
+        let below = children.iter().zip(ends);
+        let depths =
+            below.map(|(child, end)| check(&child.node, false, (child.from.as_str(), end)));
+        let depths: Vec<usize> = depths.collect();
         assert!(depths.iter().all(|depth| *depth == depths[0]));
         depths[0] + 1
     }
@@ -357,7 +382,7 @@ mod tests {
                     prop_assert_eq!(replaced, model.insert(key, step as u64));
                 }
             }
-            check(&entries.root, true);
+            check(&entries.root, true, ("", None));
             prop_assert_eq!(entries.len(), model.len());
             prop_assert_eq!(content(&entries), of_model(&model));
             let key = format!("{from:03}");
@@ -377,13 +402,13 @@ mod tests {
         for number in 0..10_000 {
             entries.insert(entry(&format!("{number:05}"), number));
         }
-        assert_eq!(check(&entries.root, true), 3);
+        assert_eq!(check(&entries.root, true, ("", None)), 3);
         for number in (0..10_000).rev() {
             assert!(entries.remove(&format!("{number:05}")).is_some());
             assert!(entries.remove(&format!("{number:05}")).is_none());
         }
         assert_eq!(entries.len(), 0);
         assert!(entries.iter().next().is_none());
-        assert_eq!(check(&entries.root, true), 1);
+        assert_eq!(check(&entries.root, true, ("", None)), 1);
     }
 }

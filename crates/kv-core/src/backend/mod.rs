@@ -17,6 +17,7 @@ mod evaluate;
 mod forward_clock;
 mod replica;
 mod snapshot;
+mod sorted;
 
 pub use backoff::Backoff;
 pub use cursors::Cursors;
