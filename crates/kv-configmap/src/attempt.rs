@@ -163,6 +163,7 @@ impl Committer {
         );
         let nonce = self.posted.nonce;
         let layout = match self.scope {
+            Scope::All if self.shared.budget.is_short() => self.shared.layout.for_few_bytes(),
             Scope::All => self.shared.layout,
             Scope::AllInHead | Scope::One => self.shared.layout.without_groups(),
         };

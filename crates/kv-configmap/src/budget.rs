@@ -56,6 +56,12 @@ impl WriteBudget {
         }
     }
 
+    /// Whether so much has been used up that writes may soon have to wait.
+    pub(crate) fn is_short(&self) -> bool {
+        let half_used = |rate: Rate| self.settle(rate).bytes >= rate.burst_bytes as f64 / 2.0;
+        self.rate.is_some_and(half_used)
+    }
+
     /// Notes what is written. The budget may be overdrawn by one write, or none larger than the
     /// burst could ever begin.
     pub(crate) fn spend(&self, bytes: usize) {
@@ -93,6 +99,7 @@ mod tests {
             budget.spend(1024 * 1024);
         }
         assert_eq!(begun.elapsed(), Duration::ZERO);
+        assert!(budget.is_short());
         for _ in 0..40 {
             budget.ready(Duration::MAX).await;
             budget.spend(64 * 1024);

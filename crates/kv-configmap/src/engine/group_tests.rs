@@ -34,7 +34,7 @@ fn puts(round: u64, count: u64) -> Vec<Transaction> {
 }
 
 fn bucket() -> Bucket {
-    Bucket::new(Layout::SEGMENTED)
+    Bucket::new(Layout::SEGMENTED.for_few_bytes())
 }
 
 /// What was committed, and how many segments were made for it.
@@ -111,9 +111,12 @@ fn commits_that_share_a_write_are_one_segment_that_tells_each_of_them() {
 
 #[test]
 fn commits_stay_in_the_head_up_to_their_bound() {
-    for (transactions, segments) in [(puts(0, 36), 0), (puts(0, 40), 1)] {
-        let (steps, made) = write(&mut bucket(), &transactions);
-        assert_eq!(made, segments, "{} commits", steps.len());
+    let few_bytes = Layout::SEGMENTED.for_few_bytes();
+    for (layout, most) in [(few_bytes, 36), (Layout::SEGMENTED, 144)] {
+        for (count, segments) in [(most, 0), (most * 9 / 8, 1)] {
+            let (_, made) = write(&mut Bucket::new(layout), &puts(0, count));
+            assert_eq!(made, segments, "{count} commits");
+        }
     }
     let zeros = |number| Transaction::new().put(key(&format!("{number}")), vec![0; 1_000]);
     let transactions: Vec<_> = (0..100).map(zeros).collect();

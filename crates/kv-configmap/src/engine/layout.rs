@@ -48,7 +48,7 @@ impl Layout {
         longest_tail_bytes: 256 * 1024,
         base_bytes: 4 * 1024,
         inline_commit_bytes: 32 * 1024,
-        inline_group_bytes: 4 * 1024,
+        inline_group_bytes: 16 * 1024,
         tail_runs: 8,
         tail_run_bytes: 1024 * 1024,
         segment_bytes: 512 * 1024,
@@ -89,6 +89,15 @@ impl Layout {
             tail_runs: self.tail_runs * 2,
             tail_run_bytes: self.tail_run_bytes * 2,
             fanout: self.fanout * 2,
+            ..*self
+        }
+    }
+
+    /// Where bytes are what limits the writes: a group is written once in a segment of its own, with two
+    /// requests; in the head, with one, it is written with every commit until it has been flushed.
+    pub(crate) fn for_few_bytes(&self) -> Self {
+        Self {
+            inline_group_bytes: self.inline_group_bytes / 4,
             ..*self
         }
     }

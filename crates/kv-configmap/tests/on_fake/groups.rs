@@ -10,7 +10,14 @@ use kv_core::{WatchEvent, WatchOptions};
 use kv_fake_apiserver::{FakeApiServer, Fault, Verb};
 use tokio::time::{Instant, sleep};
 
-use crate::{BUCKET, buckets, noise, object, open, segments, verbs};
+use crate::{BUCKET, buckets, noise, object, open_in, segments, verbs};
+
+/// A handle whose bytes are limited, though none of its writes ever has to wait.
+async fn open(server: &FakeApiServer) -> ConfigMapStore {
+    let store = open_in(&buckets(server).with_write_budget(u64::MAX, 0)).await;
+    server.reset_requests();
+    store
+}
 
 /// Puts so many values at once that nobody can compress.
 async fn put_at_once(store: &ConfigMapStore, round: u64, count: u64) {
@@ -57,6 +64,26 @@ async fn puts_at_once_are_one_segment_and_one_small_head() {
         .len();
     assert!(head < 1_000, "{head} bytes");
     assert_eq!(entries(&server).await, 65);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_there_is_budget_for_it_they_are_one_request() {
+    let (server, _) = bucket().await;
+    let limited = buckets(&server).with_write_budget(1, 100_000);
+    for (round, buckets) in [(0, buckets(&server)), (1_000, limited)] {
+        let store = open_in(&buckets).await;
+        for (count, requests) in [
+            (64, &[Verb::Update][..]),
+            (200, &[Verb::Create, Verb::Update]),
+        ] {
+            server.reset_requests();
+            put_at_once(&store, round + count, count).await;
+            // A flush may come afterwards.
+            let sent = verbs(&server);
+            assert!(sent.starts_with(requests), "{count} puts: {sent:?}");
+            sleep(Duration::from_secs(60)).await;
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
