@@ -124,7 +124,11 @@ impl Maintainer {
                     biased;
                     wake = self.wakes.recv() => wake,
                     () = sleep_until(due) => {
-                        self.work_is_due = merge.is_some_and(|at| at <= due);
+                        if merge.is_some_and(|at| at <= due) {
+                            // Once, also where it should fail.
+                            self.merged_at = None;
+                            self.work_is_due = true;
+                        }
                         return true;
                     }
                 },
@@ -173,6 +177,8 @@ impl Maintainer {
             }
             self.merged_at = Some(Instant::now());
             has_worked = true;
+            self.take_all();
+            self.remove_obsolete().await;
         }
         self.rounds += u32::from(has_worked);
         if has_worked && (self.sweep_is_due || self.rounds >= ROUNDS_BETWEEN_SWEEPS) {
@@ -182,12 +188,13 @@ impl Maintainer {
         }
     }
 
-    /// When a merge is due that would be due by now if there had been none just before.
+    /// When a merge is due that would be due by now if there had been none just before. It can be past:
+    /// a sweep takes its time.
     fn merge_put_off(&self) -> Option<Instant> {
         let rested = self.merged_at? + MERGE_RESTS;
         let known = self.shared.known();
         let is_due = known.present()?.head.is_merge_due(&self.shared.layout);
-        (is_due && rested > Instant::now()).then_some(rested)
+        is_due.then_some(rested)
     }
 
     fn merge(&self) -> impl Fn(&Head, &Layout, u64, &mut Round) -> Option<Job> + Copy + use<> {

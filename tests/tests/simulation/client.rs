@@ -154,6 +154,11 @@ impl Client {
             .with_deadline(Duration::from_secs(5))
             .without_write_budget()
             .in_simulation(simulation);
+        let buckets = match self.random.random() {
+            true => buckets,
+            // It is short all the time, and nobody ever waits.
+            false => buckets.with_write_budget(u64::MAX, 0),
+        };
         let buckets = match self.parts {
             Parts::Tiny => buckets.with_tiny_parts(),
             Parts::Default => buckets,

@@ -104,7 +104,10 @@ impl Head {
         };
         let last = group.last()?.revision;
         let (run, segments) = run::write(&target, last, last, &items)?;
-        (run.stored_bytes() > inline_bytes as u64).then_some((run, segments))
+        // What compresses well still fills the tail, which is bounded before compression, too.
+        let is_apart =
+            run.stored_bytes() > inline_bytes as u64 || bytes > layout.inline_commit_bytes;
+        is_apart.then_some((run, segments))
     }
 }
 

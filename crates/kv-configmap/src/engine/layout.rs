@@ -15,8 +15,9 @@ pub(crate) struct Layout {
     pub(crate) base_bytes: usize,
     /// A commit above this size, before compression, is written to segments of its own.
     pub(crate) inline_commit_bytes: usize,
-    /// Several commits of one write above this size, compressed, are written to a segment of their
-    /// own: the head, which every write writes again, stays small where many commits share a write.
+    /// Several commits of one write above this size, compressed, or above that of one commit, are
+    /// written to a segment of their own: the head, which every write writes again, stays small where
+    /// many commits share a write.
     pub(crate) inline_group_bytes: usize,
     /// How many runs stay in the tail, for those who follow the bucket and are a few commits behind.
     pub(crate) tail_runs: usize,

@@ -110,6 +110,27 @@ async fn under_load_heads_stay_small_and_segments_few() {
     assert!(named(&server) < 30, "{} segments", named(&server));
 }
 
+/// Few bytes compressed, and many before that.
+#[tokio::test(start_paused = true)]
+async fn heads_stay_small_where_puts_compress_well() {
+    let (server, _) = bucket().await;
+    let store = open_in(&buckets(&server)).await;
+    let mut largest = 0;
+    for round in 0..100_u64 {
+        let put = |number| {
+            let mut value = noise(round << 32 | number, 200);
+            value.resize(1_500, b'x');
+            store.put(format!("{round}/{number}"), value)
+        };
+        for put in join_all((0..64).map(put)).await {
+            put.expect("a put");
+        }
+        let head = object(&server)["binaryData"]["head"].as_str().map(str::len);
+        largest = largest.max(head.unwrap());
+    }
+    assert!(largest < 10_000, "{largest} bytes");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_watcher_sees_each_of_the_puts_that_share_a_write() {
     let server = FakeApiServer::new();

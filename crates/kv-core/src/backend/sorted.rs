@@ -15,8 +15,8 @@ impl Keyed for Entry {
 }
 
 /// A vector in the order of the keys, with the bytes in which neighbours differ side by side: a
-/// search reads those, and in the end one key, where keys alone would each be fetched from memory
-/// of their own.
+/// search reads those, the first key and the one it ends with, where each key that it compares
+/// would be fetched from memory of its own.
 #[derive(Clone, Debug)]
 pub(super) struct Sorted<T> {
     /// So many bytes at their beginning all keys have in common. It may be fewer than they do.
@@ -91,7 +91,7 @@ impl<T: Keyed> Sorted<T> {
     }
 
     pub(super) fn insert(&mut self, index: usize, part: T) {
-        if self.compare_beginning(bytes(&part)).is_eq() {
+        if !self.parts.is_empty() && self.compare_beginning(bytes(&part)).is_eq() {
             self.marks.insert(index, mark(bytes(&part), self.common));
             self.parts.insert(index, part);
         } else {
