@@ -94,12 +94,12 @@ mod tests {
     async fn a_burst_is_free_and_what_follows_takes_its_time() {
         let budget = WriteBudget::new(Some(Rate::DEFAULT));
         let begun = Instant::now();
-        for _ in 0..4 {
+        for mib in 1..=4 {
             budget.ready(Duration::MAX).await;
             budget.spend(1024 * 1024);
+            assert_eq!(budget.is_short(), mib >= 2, "after {mib} MiB");
         }
         assert_eq!(begun.elapsed(), Duration::ZERO);
-        assert!(budget.is_short());
         for _ in 0..40 {
             budget.ready(Duration::MAX).await;
             budget.spend(64 * 1024);
@@ -126,5 +126,6 @@ mod tests {
             budget.spend(1 << 20);
         }
         assert_eq!(begun.elapsed(), Duration::ZERO);
+        assert!(!budget.is_short());
     }
 }

@@ -17,8 +17,7 @@ pub(super) enum Effort {
 }
 
 impl Effort {
-    /// On JSON documents, level 3 is neither as fast as level 1 nor makes them smaller, and levels above
-    /// 12 take much longer for little. The density in `docs/benchmark` judges the choice.
+    /// The time that a put takes, and the density, in `docs/benchmark` judge the choice.
     fn level(self) -> i32 {
         match self {
             Self::Fast => 1,

@@ -10,7 +10,7 @@ use kv_core::{WatchEvent, WatchOptions};
 use kv_fake_apiserver::{FakeApiServer, Fault, Verb};
 use tokio::time::{Instant, sleep};
 
-use crate::{BUCKET, buckets, noise, object, open_in, segments, verbs};
+use crate::{BUCKET, buckets, head_bytes, noise, object, open_in, segments, verbs};
 
 /// A handle whose bytes are limited, though none of its writes ever has to wait.
 async fn open(server: &FakeApiServer) -> ConfigMapStore {
@@ -40,6 +40,22 @@ async fn bucket() -> (FakeApiServer, ConfigMapStore) {
     (server, store)
 }
 
+/// Puts so many values at once again and again, `pause` apart: the first request of each time.
+async fn first_verbs<const TIMES: usize>(
+    server: &FakeApiServer,
+    store: &ConfigMapStore,
+    pause: Duration,
+) -> [Verb; TIMES] {
+    let mut first = Vec::new();
+    for round in 1..=TIMES as u64 {
+        server.reset_requests();
+        put_at_once(store, round, 45).await;
+        first.push(verbs(server)[0]);
+        sleep(pause).await;
+    }
+    first.try_into().expect("as many as there were times")
+}
+
 async fn entries(server: &FakeApiServer) -> u64 {
     let usage = open(server).await.usage().await;
     usage.expect("the bucket can be read").entries
@@ -58,10 +74,7 @@ async fn puts_at_once_are_one_segment_and_one_small_head() {
     let (server, store) = bucket().await;
     put_at_once(&store, 0, 64).await;
     assert_eq!(verbs(&server), [Verb::Create, Verb::Update]);
-    let head = object(&server)["binaryData"]["head"]
-        .as_str()
-        .unwrap()
-        .len();
+    let head = head_bytes(&server);
     assert!(head < 1_000, "{head} bytes");
     assert_eq!(entries(&server).await, 65);
 }
@@ -92,11 +105,7 @@ async fn under_load_heads_stay_small_and_segments_few() {
     let mut largest = 0;
     for round in 0..300 {
         put_at_once(&store, round, 64).await;
-        let head = object(&server)["binaryData"]["head"]
-            .as_str()
-            .unwrap()
-            .len();
-        largest = largest.max(head);
+        largest = largest.max(head_bytes(&server));
         assert!(named(&server) < 80, "{} segments", named(&server));
     }
     sleep(Duration::from_secs(60)).await;
@@ -125,8 +134,7 @@ async fn heads_stay_small_where_puts_compress_well() {
         for put in join_all((0..64).map(put)).await {
             put.expect("a put");
         }
-        let head = object(&server)["binaryData"]["head"].as_str().map(str::len);
-        largest = largest.max(head.unwrap());
+        largest = largest.max(head_bytes(&server));
     }
     assert!(largest < 10_000, "{largest} bytes");
 }
@@ -170,15 +178,9 @@ async fn where_segments_are_refused_puts_at_once_stay_in_the_head() {
 async fn where_segments_cannot_be_made_for_now_puts_at_once_do_not_wait() {
     let (server, store) = bucket().await;
     server.inject(Fault::shutting_down().on(Verb::Create).always());
-    let mut first_verb = Vec::new();
-    for round in 0..3 {
-        server.reset_requests();
-        put_at_once(&store, round, 45).await;
-        first_verb.push(verbs(&server)[0]);
-        // The third time it is tried again.
-        sleep(Duration::from_secs(6)).await;
-    }
-    assert_eq!(first_verb, [Verb::Create, Verb::Update, Verb::Create]);
+    let first = first_verbs(&server, &store, Duration::from_secs(6)).await;
+    // The third time it is tried again.
+    assert_eq!(first, [Verb::Create, Verb::Update, Verb::Create]);
     assert_eq!(entries(&server).await, 3 * 45 + 1);
 }
 
@@ -226,14 +228,8 @@ async fn while_others_write_puts_at_once_go_into_the_head() {
     open(&server).await.put("another", "1").await.unwrap();
     // A conflict, after a segment was made in vain.
     put_at_once(&store, 0, 45).await;
-    let mut first_verb = Vec::new();
-    for round in 1..3 {
-        server.reset_requests();
-        put_at_once(&store, round, 45).await;
-        first_verb.push(verbs(&server)[0]);
-        sleep(Duration::from_secs(2)).await;
-    }
-    assert_eq!(first_verb, [Verb::Update, Verb::Create]);
+    let first = first_verbs(&server, &store, Duration::from_secs(2)).await;
+    assert_eq!(first, [Verb::Update, Verb::Create]);
     assert_eq!(entries(&server).await, 2 + 3 * 45);
 }
 

@@ -75,6 +75,12 @@ fn object(server: &FakeApiServer) -> Value {
         .expect("the bucket is there")
 }
 
+/// The size of the head, as base64.
+fn head_bytes(server: &FakeApiServer) -> usize {
+    let head = &object(server)["binaryData"]["head"];
+    head.as_str().expect("a head").len()
+}
+
 fn version(server: &FakeApiServer) -> String {
     object(server)["metadata"]["resourceVersion"]
         .as_str()
