@@ -114,6 +114,7 @@ mod hooks;
 mod known;
 mod lifecycle;
 mod maintainer;
+mod making;
 mod name;
 mod object;
 mod protobuf;

@@ -1,30 +1,28 @@
 //! The task that keeps a bucket in shape, beside the puts.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
+use std::future;
 use std::sync::Arc;
 
-use kv_core::backend::Backoff;
+use rand::Rng;
 use rand::rngs::StdRng;
-use rand::{Rng, RngExt};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Duration, Instant, sleep, sleep_until};
+use tokio::task::JoinSet;
+use tokio::time::{Duration, Instant, sleep_until};
 use tracing::debug;
 
 use crate::committer::{Fate, Handed};
-use crate::engine::{
-    BucketId, Edit, Head, Job, Layout, NewSegment, Round, SegmentId, flush, merge,
-};
+use crate::engine::{BucketId, Edit, Head, Job, Layout, Round, SegmentId, flush, merge};
 use crate::failure::Failure;
 use crate::hooks::{Bug, CrashPoint};
-use crate::known::Present;
+use crate::making::{Made, Making, Outcome, Step};
 use crate::object::Metadata;
-use crate::shared::{Shared, off_runtime};
+use crate::shared::Shared;
 
 /// How long segments that were merged away stay, for those who are just opening the bucket.
 const OBSOLETE_STAYS: Duration = Duration::from_secs(30);
 
-/// How often a flush or a merge is begun anew where others change the bucket meanwhile, and how
-/// often a request of it is repeated.
+/// How often a flush or a merge is begun anew where others change the bucket meanwhile.
 const ATTEMPTS: u32 = 4;
 
 /// Within this time after a merge, the next one waits for so many times as many runs: under load an
@@ -47,25 +45,13 @@ pub(crate) enum Wake {
     Sweep,
 }
 
-/// The places in a flush or a merge where a process can die.
-#[derive(Clone, Copy)]
-struct Step {
-    planned: CrashPoint,
-    made: CrashPoint,
-    in_place: CrashPoint,
-}
-
-impl Step {
-    const FLUSH: Self = Self {
-        planned: CrashPoint::FlushPlanned,
-        made: CrashPoint::SegmentsOfFlushMade,
-        in_place: CrashPoint::Flushed,
-    };
-    const MERGE: Self = Self {
-        planned: CrashPoint::MergePlanned,
-        made: CrashPoint::SegmentsOfMergeMade,
-        in_place: CrashPoint::Merged,
-    };
+/// How putting something in place has ended.
+enum Placing {
+    Done,
+    /// The bucket has changed meanwhile: it can be planned anew.
+    Outdated,
+    /// There was nothing to do, or it failed.
+    Stopped,
 }
 
 pub(crate) struct Maintainer {
@@ -74,9 +60,16 @@ pub(crate) struct Maintainer {
     committer: mpsc::Sender<Handed>,
     random: StdRng,
     round: Round,
+    /// The merge under way, if there is one. Flushes go on beside it: it can take as long as many
+    /// writes, each of which has all that has not been flushed.
+    merging: JoinSet<Made>,
+    merge_attempts: u32,
     obsolete: Vec<(Instant, SegmentId)>,
+    /// The removal under way, which takes a request for each segment; whether it succeeds.
+    removing: JoinSet<bool>,
     merged_at: Option<Instant>,
     rounds: u32,
+    has_worked: bool,
     sweep_is_due: bool,
     work_is_due: bool,
     room_is_wanted: bool,
@@ -95,9 +88,13 @@ impl Maintainer {
             committer,
             random,
             round: Round::default(),
+            merging: JoinSet::new(),
+            merge_attempts: 0,
             obsolete: Vec::new(),
+            removing: JoinSet::new(),
             merged_at: None,
             rounds: 0,
+            has_worked: false,
             sweep_is_due: true,
             work_is_due: false,
             room_is_wanted: false,
@@ -109,7 +106,11 @@ impl Maintainer {
             if std::mem::take(&mut self.work_is_due) {
                 self.flush_and_merge().await;
             }
-            self.remove_obsolete().await;
+            self.remove_obsolete();
+            // A merge under way would have to be made anew.
+            if self.merging.is_empty() && self.removing.is_empty() && self.ends_rounds() {
+                self.sweep().await;
+            }
         }
     }
 
@@ -117,25 +118,33 @@ impl Maintainer {
     async fn wait(&mut self) -> bool {
         if !self.work_is_due {
             let removal = self.obsolete.first().map(|(due, _)| *due);
-            let merge = self.merge_put_off();
-            let first = match removal.into_iter().chain(merge).min() {
-                None => self.wakes.recv().await,
-                Some(due) => tokio::select! {
-                    biased;
-                    wake = self.wakes.recv() => wake,
-                    () = sleep_until(due) => {
-                        if merge.is_some_and(|at| at <= due) {
-                            // Once, also where it should fail.
-                            self.merged_at = None;
-                            self.work_is_due = true;
-                        }
-                        return true;
-                    }
-                },
+            let removal = removal.filter(|_| self.removing.is_empty());
+            let merge = self.merge_put_off().filter(|_| self.merging.is_empty());
+            let first = removal.into_iter().chain(merge).min();
+            let timer = async {
+                match first {
+                    Some(due) => sleep_until(due).await,
+                    None => future::pending().await,
+                }
             };
-            match first {
-                Some(wake) => self.take(wake),
-                None => return false,
+            tokio::select! {
+                biased;
+                Some(made) = self.merging.join_next() => self.end_merge(made.ok()).await,
+                // What could not be removed is left to a sweep.
+                Some(removed) = self.removing.join_next() => {
+                    self.sweep_is_due |= !removed.unwrap_or_default();
+                }
+                wake = self.wakes.recv() => match wake {
+                    Some(wake) => self.take(wake),
+                    None => return false,
+                },
+                () = timer => {
+                    if merge.is_some_and(|at| at <= Instant::now()) {
+                        // Once, also where it should fail.
+                        self.merged_at = None;
+                        self.work_is_due = true;
+                    }
+                }
             }
         }
         self.take_all();
@@ -166,26 +175,49 @@ impl Maintainer {
         let is_crowded = known.present().is_some_and(|now| now.head.is_crowded());
         // A flush adds runs, for which there has to be room.
         if std::mem::take(&mut self.room_is_wanted) || is_crowded {
+            if let Some(made) = self.merging.join_next().await {
+                self.end_merge(made.ok()).await;
+            }
             while self.repeat(Step::MERGE, merge).await {}
         }
-        let mut has_worked = false;
-        loop {
-            // Before each step of a compaction, of which there can be many.
-            has_worked |= self.repeat(Step::FLUSH, due_flush).await;
-            if !self.repeat(Step::MERGE, self.merge()).await {
-                break;
-            }
-            self.merged_at = Some(Instant::now());
-            has_worked = true;
-            self.take_all();
-            self.remove_obsolete().await;
+        self.repeat(Step::FLUSH, due_flush).await;
+        if self.merging.is_empty() {
+            let merge = self.making(Step::MERGE).make(self.merge());
+            self.merging.spawn(merge);
         }
+    }
+
+    /// Puts the merge in place that was under way, and looks for the next.
+    async fn end_merge(&mut self, made: Option<Made>) {
+        // The runtime ends.
+        let Some(made) = made else {
+            return;
+        };
+        self.merge_attempts += 1;
+        self.work_is_due |= match self.put_in_place(made).await {
+            Placing::Done => {
+                self.merged_at = Some(Instant::now());
+                self.merge_attempts = 0;
+                true
+            }
+            Placing::Outdated if self.merge_attempts < ATTEMPTS => true,
+            Placing::Outdated | Placing::Stopped => {
+                self.merge_attempts = 0;
+                false
+            }
+        };
+    }
+
+    /// Whether there is to be a sweep now: none comes to a bucket that nobody writes.
+    fn ends_rounds(&mut self) -> bool {
+        let has_worked = std::mem::take(&mut self.has_worked);
         self.rounds += u32::from(has_worked);
-        if has_worked && (self.sweep_is_due || self.rounds >= ROUNDS_BETWEEN_SWEEPS) {
+        let ends = has_worked && (self.sweep_is_due || self.rounds >= ROUNDS_BETWEEN_SWEEPS);
+        if ends {
             self.rounds = 0;
             self.sweep_is_due = false;
-            self.sweep().await;
         }
+        ends
     }
 
     /// When a merge is due that would be due by now if there had been none just before. It can be past:
@@ -206,104 +238,72 @@ impl Maintainer {
         }
     }
 
-    /// Plans a job on the newest state and puts it in place; plans anew where the bucket changes
-    /// meanwhile. `true`: something was put in place.
+    fn making(&mut self, step: Step) -> Making {
+        Making {
+            shared: self.shared.clone(),
+            step,
+            nonce: self.random.next_u64(),
+            seed: self.random.next_u64(),
+            round: self.round,
+        }
+    }
+
+    /// Makes a job and puts it in place; makes it anew where the bucket changes meanwhile. `true`:
+    /// something was put in place.
     async fn repeat(
         &mut self,
         step: Step,
         plan: impl Fn(&Head, &Layout, u64, &mut Round) -> Option<Job> + Copy + Send + 'static,
     ) -> bool {
         for _ in 0..ATTEMPTS {
-            let known = self.shared.known();
-            let Some(present) = known.present().cloned() else {
-                return false;
-            };
-            let (layout, nonce, mut round) =
-                (self.shared.layout, self.random.next_u64(), self.round);
-            let planned = present.clone();
-            let work = move || (plan(&planned.head, &layout, nonce, &mut round), round);
-            // It goes through all entries.
-            let bytes = present.head.snapshot().bytes() as usize;
-            let Ok((job, round)) = off_runtime(bytes, work).await else {
-                return false;
-            };
-            self.round = round;
-            let Some(job) = job else {
-                return false;
-            };
-            match self.place(step, &present, job).await {
-                Ok(true) => return true,
-                Ok(false) => {}
-                Err(failure) => {
-                    debug!(bucket = self.shared.api.describe(), error = %failure.error, "a flush or merge failed");
-                    self.shared.note_maintenance(Some(failure.error));
-                    // Some of its segments may be there.
-                    self.sweep_is_due = true;
-                    return false;
-                }
+            let made = self.making(step).make(plan).await;
+            match self.put_in_place(made).await {
+                Placing::Done => return true,
+                Placing::Outdated => {}
+                Placing::Stopped => return false,
             }
         }
         false
     }
 
-    /// Makes the segments of a job, then has the committer put them in place.
-    async fn place(&mut self, step: Step, base: &Present, job: Job) -> Result<bool, Failure> {
-        let id = base.head.id();
-        let shared = self.shared.clone();
-        let _maintenance = shared.maintenance.lock().await;
-        // The bucket may have been torn down while we waited.
-        if shared
-            .known()
-            .present()
-            .is_none_or(|known| known.head.id() != id)
-        {
-            return Ok(false);
-        }
-        shared.hooks.reach(step.planned).await;
-        self.create(base, &job.segments).await?;
-        shared.hooks.reach(step.made).await;
-        if shared.hooks.has(Bug::ObsoleteRemovedEarly) {
-            self.remove(id, &job.obsolete).await?;
-        }
-        self.shared.note_maintenance(None);
+    /// Has the committer put in place what was made.
+    async fn put_in_place(&mut self, made: Made) -> Placing {
+        self.round = made.round;
+        let placed = match made.outcome {
+            Outcome::Nothing => return Placing::Stopped,
+            Outcome::Ready { bucket, job } => self.place(made.step, bucket, job).await,
+            Outcome::Failed(failure) => Err(failure),
+        };
+        placed.unwrap_or_else(|failure| {
+            debug!(bucket = self.shared.api.describe(), error = %failure.error, "a flush or merge failed");
+            self.shared.note_maintenance(Some(failure.error));
+            // Some of its segments may be there.
+            self.sweep_is_due = true;
+            Placing::Stopped
+        })
+    }
+
+    async fn place(&mut self, step: Step, bucket: BucketId, job: Job) -> Result<Placing, Failure> {
         let made = job.segments.iter().map(|segment| segment.id);
-        match self.hand_over(id, job.edit).await {
+        match self.hand_over(bucket, job.edit).await {
             Fate::InPlace(present) => {
                 // The write that carried it may have made all of it needless.
                 let named = present.head.segments();
                 self.take(Wake::Obsolete(
                     made.filter(|id| !named.contains(id)).collect(),
                 ));
-                shared.hooks.reach(step.in_place).await;
-                Ok(true)
+                self.has_worked = true;
+                self.shared.hooks.reach(step.in_place).await;
+                Ok(Placing::Done)
             }
             Fate::Outdated { named } => {
                 let orphans: BTreeSet<_> = made.filter(|id| !named.contains(id)).collect();
-                self.remove(id, &orphans).await?;
-                Ok(false)
+                self.shared.remove_segments(bucket, &orphans).await?;
+                Ok(Placing::Outdated)
             }
             Fate::Unknown => {
                 self.sweep_is_due = true;
-                Ok(false)
-            }
-        }
-    }
-
-    /// Makes segments, with a few attempts.
-    async fn create(&mut self, base: &Present, segments: &[NewSegment]) -> Result<(), Failure> {
-        let mut backoff = Backoff::new(self.random.random());
-        let mut made = HashSet::new();
-        loop {
-            let (id, owner) = (base.head.id(), &base.metadata);
-            let created = self
-                .shared
-                .create_segments(id, segments, owner, &mut made)
-                .await;
-            match created {
-                Err(failure) if failure.is_transient() && backoff.attempts() < ATTEMPTS => {
-                    sleep(failure.wait(&mut backoff)).await;
-                }
-                done => return done,
+                Ok(Placing::Outdated)
             }
         }
     }
@@ -369,50 +369,30 @@ impl Maintainer {
         unnamed.cloned().collect()
     }
 
-    async fn remove_obsolete(&mut self) {
+    fn remove_obsolete(&mut self) {
         let now = Instant::now();
         let due = self.obsolete.partition_point(|(due, _)| *due <= now);
-        let mut due: BTreeSet<_> = self.obsolete.drain(..due).map(|(_, id)| id).collect();
-        if due.is_empty() {
-            return;
+        if due > 0 && self.removing.is_empty() {
+            let due = self.obsolete.drain(..due).map(|(_, id)| id).collect();
+            self.removing.spawn(remove(self.shared.clone(), due));
         }
-        // A head that was restored from a backup may name them again.
-        let Ok(known) = self.shared.refresh().await else {
-            self.sweep_is_due = true;
-            return;
-        };
-        let Some(present) = known.present() else {
-            return;
-        };
-        self.shared
-            .hooks
-            .reach(CrashPoint::BeforeObsoleteRemoved)
-            .await;
-        let named = present.head.segments();
-        due.retain(|id| !named.contains(id));
-        // What fails is left to a sweep.
-        self.sweep_is_due |= self.remove(present.head.id(), &due).await.is_err();
     }
+}
 
-    /// Deletes segments, each by its uid.
-    async fn remove(
-        &self,
-        bucket: BucketId,
-        segments: &BTreeSet<SegmentId>,
-    ) -> Result<(), Failure> {
-        if segments.is_empty() {
-            return Ok(());
-        }
-        let mut listed = self.shared.api.segments(&bucket.to_string()).await?;
-        let names = segments.iter().map(|id| self.shared.api.segment_name(*id));
-        let names: BTreeSet<_> = names.collect();
-        listed.retain(|segment| names.contains(segment.name()));
-        for segment in listed {
-            self.shared.api.delete_segment(&segment).await?;
-            self.shared.hooks.reach(CrashPoint::ObsoleteRemoved).await;
-        }
-        Ok(())
-    }
+/// Removes segments that no head names. `false`: some may still be there.
+async fn remove(shared: Arc<Shared>, mut due: BTreeSet<SegmentId>) -> bool {
+    // A head that was restored from a backup may name them again.
+    let Ok(known) = shared.refresh().await else {
+        return false;
+    };
+    let Some(present) = known.present() else {
+        return true;
+    };
+    shared.hooks.reach(CrashPoint::BeforeObsoleteRemoved).await;
+    let named = present.head.segments();
+    due.retain(|id| !named.contains(id));
+    let removed = shared.remove_segments(present.head.id(), &due).await;
+    removed.is_ok()
 }
 
 fn due_flush(head: &Head, layout: &Layout, nonce: u64, _: &mut Round) -> Option<Job> {

@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -35,8 +35,8 @@ pub(crate) struct Shared {
     /// The newest known state once more, with its history, for watchers.
     pub(crate) replica: Arc<Replica>,
     cell: Mutex<Cell>,
-    /// Held while segments are being made and put in place.
-    pub(crate) maintenance: tokio::sync::Mutex<()>,
+    /// Shared by those who make segments; who removes all there are has it alone.
+    pub(crate) making: tokio::sync::RwLock<()>,
     /// Why the last flush or merge did not come about.
     maintenance_failure: Mutex<Option<Error>>,
 }
@@ -97,7 +97,7 @@ impl Shared {
             budget,
             replica: Arc::new(replica),
             cell: Mutex::default(),
-            maintenance: tokio::sync::Mutex::default(),
+            making: tokio::sync::RwLock::default(),
             maintenance_failure: Mutex::default(),
         }
     }
@@ -218,7 +218,7 @@ impl Shared {
     /// Deletes the segments of a bucket whose head is gone.
     pub(crate) async fn delete_segments(&self, bucket: &str) -> Result<(), Failure> {
         // What is being made is made before, or not at all.
-        let _quiet = self.maintenance.lock().await;
+        let _quiet = self.making.write().await;
         let segments = self.api.segments(bucket).await?;
         let delete = |segment: Metadata| async move {
             self.api.delete_segment(&segment).await?;
@@ -232,6 +232,26 @@ impl Shared {
             .buffer_unordered(SEGMENTS_AT_ONCE)
             .try_collect()
             .await
+    }
+
+    /// Deletes some segments of a bucket, each by its uid.
+    pub(crate) async fn remove_segments(
+        &self,
+        bucket: BucketId,
+        segments: &BTreeSet<SegmentId>,
+    ) -> Result<(), Failure> {
+        if segments.is_empty() {
+            return Ok(());
+        }
+        let mut listed = self.api.segments(&bucket.to_string()).await?;
+        let names = segments.iter().map(|id| self.api.segment_name(*id));
+        let names: BTreeSet<_> = names.collect();
+        listed.retain(|segment| names.contains(segment.name()));
+        for segment in listed {
+            self.api.delete_segment(&segment).await?;
+            self.hooks.reach(CrashPoint::ObsoleteRemoved).await;
+        }
+        Ok(())
     }
 
     /// Makes the segments that are not `made` yet, as far as there is budget, and notes each that is.

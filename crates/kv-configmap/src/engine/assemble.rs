@@ -75,6 +75,7 @@ impl Encoded {
             base,
             tail,
             tail_stored_bytes: message.tail.len(),
+            unfoldable_bytes: 0,
             writers: Writers::new(message.writers, message.writers_complete_after),
             sweep_epoch: message.sweep_epoch,
             tombstones_dropped_through: Revision::new(message.tombstones_dropped_through),

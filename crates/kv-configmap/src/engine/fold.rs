@@ -18,6 +18,15 @@ use super::state::{Item, Range};
 /// again.
 const TAIL_RAW_BYTES: usize = 64 * 1024;
 
+/// What came of the attempt to make the tail the base.
+enum Folding {
+    Done,
+    /// More is left of it than a base may have.
+    TooMuch,
+    /// There is nothing that it could take over yet.
+    NotYet,
+}
+
 impl Head {
     /// Encodes the head. Commits up to `before` may leave the tail; those after it are new, and
     /// stay for those who follow the bucket.
@@ -38,8 +47,10 @@ impl Head {
         self.tail_stored_bytes = tail.len();
         if self.is_fold_due(layout, &tail) {
             let mut folded = self.clone();
-            if folded.fold(layout, before) {
-                tail = self.replace_if_it_fits(folded, tail, room)?;
+            match folded.fold(layout, before) {
+                Folding::Done => tail = self.replace_if_it_fits(folded, tail, room)?,
+                Folding::TooMuch => self.unfoldable_bytes = self.tail.raw_bytes(),
+                Folding::NotYet => {}
             }
         }
         if self.head_bytes() > self.head_capacity(room) {
@@ -138,6 +149,7 @@ impl Head {
     pub(super) fn cover(&mut self, base: Base) {
         let removed = self.tail.trim(base.revision);
         self.base = base;
+        self.unfoldable_bytes = 0;
         // Only the last commit of a write was ever the state that somebody read.
         let is_last = |pair: &&[Revision]| pair[1].get() != pair[0].get() + 1;
         self.recent
@@ -148,8 +160,11 @@ impl Head {
     }
 
     fn is_fold_due(&self, layout: &Layout, tail: &Bytes) -> bool {
-        tail.len() > layout.tail_bytes
-            || self.tail.raw_bytes() > TAIL_RAW_BYTES
+        let raw = self.tail.raw_bytes();
+        let is_long = tail.len() > layout.tail_bytes || raw > TAIL_RAW_BYTES;
+        // Until a flush comes, it would be tried in vain for every write.
+        let may_fold = raw >= 2 * self.unfoldable_bytes || self.is_tail_overlong(layout);
+        is_long && may_fold
             || self.base.stored.len() + tail.len() > self.head_capacity(Room::ForGrowth)
             || self.is_base_mostly_garbage(layout)
     }
@@ -161,7 +176,7 @@ impl Head {
     }
 
     /// Makes what the commits up to `before` have left the base, where it is small enough.
-    fn fold(&mut self, layout: &Layout, before: Revision) -> bool {
+    fn fold(&mut self, layout: &Layout, before: Revision) -> Folding {
         let uncovered = self.tail.after(self.base.revision);
         let mut folded = uncovered
             .iter()
@@ -169,7 +184,7 @@ impl Head {
         let has_runs = folded.any(|commit| commit.run.is_some());
         let is_overlong = self.is_tail_overlong(layout);
         if before <= self.base.revision || (has_runs && !self.becomes_overlong(layout, before)) {
-            return false;
+            return Folding::NotYet;
         }
         let range = Range {
             after: self.flushed(),
@@ -180,15 +195,15 @@ impl Head {
             false => self.unflushed_keys(),
         };
         let Ok(keys) = keys else {
-            return false;
+            return Folding::NotYet;
         };
         let items = self.items(range, keys.as_ref());
         let raw = run::encode(&items, None);
         let Some(stored) = block::compress(&raw, Effort::Fast) else {
-            return false;
+            return Folding::TooMuch;
         };
         if layout.has_segments && stored.len() > layout.base_bytes && !is_overlong {
-            return false;
+            return Folding::TooMuch;
         }
         self.cover(Base {
             revision: before,
@@ -200,7 +215,7 @@ impl Head {
             self.raise_sweep_epoch();
         }
         self.forget_tombstones(range);
-        true
+        Folding::Done
     }
 
     /// What the commits of `range`, which are in the base and the tail, have left.

@@ -87,6 +87,8 @@ pub(crate) struct Head {
     pub(super) base: Base,
     pub(super) tail: Tail,
     pub(super) tail_stored_bytes: usize,
+    /// How long the tail was, before compression, when too much was left of it to become the base.
+    pub(super) unfoldable_bytes: usize,
     pub(super) writers: Writers,
     pub(super) sweep_epoch: u64,
     /// Of the commits up to this one, tombstones have been left out of the runs.
@@ -133,6 +135,7 @@ impl Head {
             base: Base::default(),
             tail: Tail::default(),
             tail_stored_bytes: 0,
+            unfoldable_bytes: 0,
             writers: Writers::default(),
             sweep_epoch: 0,
             tombstones_dropped_through: Revision::ZERO,

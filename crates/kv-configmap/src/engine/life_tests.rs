@@ -320,6 +320,30 @@ fn what_is_overwritten_again_and_again_does_not_add_up() {
     bucket.check(None);
 }
 
+#[test]
+fn a_tail_that_did_not_fold_is_folded_when_most_of_it_has_gone() {
+    let mut bucket = Bucket::new(Layout::SEGMENTED);
+    let mut random = StdRng::seed_from_u64(4);
+    let tried_in_vain = |bucket: &Bucket| bucket.head.unfoldable_bytes;
+    for number in 0..100 {
+        bucket.put(&format!("{number}"), noise(&mut random, 100));
+    }
+    let first = tried_in_vain(&bucket);
+    assert!(first > 8_000, "{first}");
+    let gone = (0..100).map(|number| key(&format!("{number}")));
+    let gone = gone.fold(Transaction::new(), Transaction::delete);
+    bucket.write(&[gone], None);
+    let mut largest = 0;
+    for _ in 0..200 {
+        bucket.put("hot", noise(&mut random, 100));
+        largest = largest.max(bucket.head.head_bytes());
+    }
+    assert!(largest > 12_000, "{largest} bytes: not for every write");
+    assert!(largest < 25_000, "{largest} bytes");
+    assert!(bucket.head.head_bytes() < 10_000);
+    assert_eq!(tried_in_vain(&bucket), 0);
+}
+
 /// The number of segments, and what is written for an entry, grow with the logarithm.
 #[test]
 fn a_bucket_of_sixteen_mebibytes_has_few_segments_and_a_small_head() {

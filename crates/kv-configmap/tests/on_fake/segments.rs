@@ -10,7 +10,7 @@ use kv_core::prelude::*;
 use kv_core::{OpenMode, Outcome, WatchEvent, WatchOptions};
 use kv_fake_apiserver::{FakeApiServer, Fault, Kind, Rights, Verb};
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     BUCKET, NAMESPACE, buckets, head_bytes, name, noise, object, open, open_in, open_single,
@@ -421,4 +421,65 @@ async fn a_head_stays_small_while_its_bucket_is_compacted() {
         // 14 KB of them name the segments; 500 puts take 45 KB.
         assert!(head < 25_000, "{head} bytes at {number}");
     }
+}
+
+/// A bucket with eight runs, so that the next segments after a flush are those of a merge.
+async fn with_a_merge_due(server: &FakeApiServer) -> ConfigMapStore {
+    let store = open(server).await;
+    let flushes = || segments(server).len();
+    for number in 0.. {
+        if flushes() == 8 {
+            break;
+        }
+        put_noise(&store, number..number + 1, 0, 1_000).await;
+    }
+    store
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_stays_small_while_a_merge_takes_long() {
+    let server = FakeApiServer::new();
+    server.set_latency(Duration::from_millis(2));
+    let store = with_a_merge_due(&server).await;
+    server.inject(Fault::late_answer(Duration::from_secs(5)).on(Verb::Create));
+    let begun = Instant::now();
+    for first in (1_000..).step_by(10) {
+        if begun.elapsed() > Duration::from_secs(4) {
+            break;
+        }
+        put_noise(&store, first..first + 10, 0, 1_000).await;
+        assert!(
+            head_bytes(&server) < 30_000,
+            "{} bytes",
+            head_bytes(&server)
+        );
+    }
+    assert!(server.faults_are_spent());
+    let flushed = segments(&server).len();
+    assert!(flushed > 100, "{flushed} segments");
+    sleep(Duration::from_secs(60)).await;
+    assert!(segments(&server).len() < 30, "{}", segments(&server).len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_stays_small_while_segments_are_removed() {
+    let server = FakeApiServer::new();
+    server.set_latency(Duration::from_millis(2));
+    let store = with_a_merge_due(&server).await;
+    put_noise(&store, 1_000..1_030, 0, 1_000).await;
+    sleep(Duration::from_secs(25)).await;
+    server.inject(Fault::late_answer(Duration::from_secs(5)).on(Verb::Delete));
+    let begun = Instant::now();
+    for first in (2_000..).step_by(10) {
+        if begun.elapsed() > Duration::from_secs(9) {
+            break;
+        }
+        put_noise(&store, first..first + 10, 0, 1_000).await;
+        assert!(
+            head_bytes(&server) < 30_000,
+            "{} bytes",
+            head_bytes(&server)
+        );
+    }
+    assert!(server.faults_are_spent(), "segments were removed");
 }

@@ -1,0 +1,138 @@
+//! Flushes and merges until they can be put in place.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use kv_core::backend::Backoff;
+use tokio::time::sleep;
+
+use crate::engine::{BucketId, Head, Job, Layout, NewSegment, Round};
+use crate::failure::Failure;
+use crate::hooks::{Bug, CrashPoint};
+use crate::known::Present;
+use crate::shared::{Shared, off_runtime};
+
+/// How often a request is repeated.
+const ATTEMPTS: u32 = 4;
+
+/// The places in a flush or a merge where a process can die.
+#[derive(Clone, Copy)]
+pub(crate) struct Step {
+    planned: CrashPoint,
+    made: CrashPoint,
+    pub(crate) in_place: CrashPoint,
+}
+
+impl Step {
+    pub(crate) const FLUSH: Self = Self {
+        planned: CrashPoint::FlushPlanned,
+        made: CrashPoint::SegmentsOfFlushMade,
+        in_place: CrashPoint::Flushed,
+    };
+    pub(crate) const MERGE: Self = Self {
+        planned: CrashPoint::MergePlanned,
+        made: CrashPoint::SegmentsOfMergeMade,
+        in_place: CrashPoint::Merged,
+    };
+}
+
+/// A job that is to be made.
+pub(crate) struct Making {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) step: Step,
+    pub(crate) nonce: u64,
+    /// Of the waits between attempts.
+    pub(crate) seed: u64,
+    pub(crate) round: Round,
+}
+
+/// What has come of it.
+pub(crate) struct Made {
+    pub(crate) step: Step,
+    pub(crate) round: Round,
+    pub(crate) outcome: Outcome,
+}
+
+pub(crate) enum Outcome {
+    /// There is nothing to do.
+    Nothing,
+    /// Its segments are there.
+    Ready {
+        bucket: BucketId,
+        job: Job,
+    },
+    Failed(Failure),
+}
+
+impl Making {
+    /// Plans a job on the newest state, and makes its segments.
+    pub(crate) async fn make(
+        mut self,
+        plan: impl Fn(&Head, &Layout, u64, &mut Round) -> Option<Job> + Send + 'static,
+    ) -> Made {
+        let outcome = match self.plan(plan).await {
+            Some((base, job)) => self.make_segments(&base, job).await,
+            None => Ok(Outcome::Nothing),
+        };
+        Made {
+            step: self.step,
+            round: self.round,
+            outcome: outcome.unwrap_or_else(Outcome::Failed),
+        }
+    }
+
+    async fn plan(
+        &mut self,
+        plan: impl Fn(&Head, &Layout, u64, &mut Round) -> Option<Job> + Send + 'static,
+    ) -> Option<(Arc<Present>, Job)> {
+        let base = self.shared.known().present().cloned()?;
+        let (layout, nonce, mut round) = (self.shared.layout, self.nonce, self.round);
+        let planned = base.clone();
+        let work = move || (plan(&planned.head, &layout, nonce, &mut round), round);
+        // It goes through all entries.
+        let bytes = base.head.snapshot().bytes() as usize;
+        let (job, round) = off_runtime(bytes, work).await.ok()?;
+        self.round = round;
+        Some((base, job?))
+    }
+
+    async fn make_segments(&self, base: &Present, job: Job) -> Result<Outcome, Failure> {
+        let (shared, bucket) = (&self.shared, base.head.id());
+        let _making = shared.making.read().await;
+        // It may have been torn down while we waited.
+        if shared
+            .known()
+            .present()
+            .is_none_or(|known| known.head.id() != bucket)
+        {
+            return Ok(Outcome::Nothing);
+        }
+        shared.hooks.reach(self.step.planned).await;
+        self.create(base, &job.segments).await?;
+        shared.hooks.reach(self.step.made).await;
+        if shared.hooks.has(Bug::ObsoleteRemovedEarly) {
+            shared.remove_segments(bucket, &job.obsolete).await?;
+        }
+        shared.note_maintenance(None);
+        Ok(Outcome::Ready { bucket, job })
+    }
+
+    /// Makes segments, with a few attempts.
+    async fn create(&self, base: &Present, segments: &[NewSegment]) -> Result<(), Failure> {
+        let mut backoff = Backoff::new(self.seed);
+        let mut made = HashSet::new();
+        loop {
+            let (id, owner) = (base.head.id(), &base.metadata);
+            let created = self
+                .shared
+                .create_segments(id, segments, owner, &mut made)
+                .await;
+            match created {
+                Err(failure) if failure.is_transient() && backoff.attempts() < ATTEMPTS => {
+                    sleep(failure.wait(&mut backoff)).await;
+                }
+                done => return done,
+            }
+        }
+    }
+}
