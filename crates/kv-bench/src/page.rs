@@ -123,7 +123,7 @@ pub(crate) fn write(
         .replace("{machine}", &machine())
         .replace("{minutes}", &took.as_secs().div_ceil(60).to_string())
         .replace("{rounds}", &effort.rounds.to_string())
-        .replace("{seconds}", &effort.turn.as_secs_f64().to_string());
+        .replace("{seconds}", &effort.seconds().to_string());
     fs::write(folder.join("benchmark.md"), page)?;
     Ok(())
 }

@@ -48,6 +48,21 @@ impl RawMap {
         Ok(())
     }
 
+    /// All of it, whatever it was before, in one request.
+    pub(crate) async fn put(&self, value: Vec<u8>) -> anyhow::Result<()> {
+        let object = ConfigMap {
+            metadata: ObjectMeta {
+                name: Some(self.name.clone()),
+                ..ObjectMeta::default()
+            },
+            binary_data: Some([("key".to_owned(), ByteString(value))].into()),
+            ..ConfigMap::default()
+        };
+        let parameters = PostParams::default();
+        self.maps.replace(&self.name, &parameters, &object).await?;
+        Ok(())
+    }
+
     /// Reads, changes and replaces, again after each conflict.
     pub(crate) async fn read_modify_write(&self, key: u64, value: Vec<u8>) -> anyhow::Result<()> {
         let parameters = PostParams::default();

@@ -26,6 +26,22 @@ impl Effort {
         turn: Duration::from_millis(500),
         is_quick: true,
     };
+
+    /// How long each side has in all rounds.
+    pub(crate) fn seconds(self) -> f64 {
+        self.turn.as_secs_f64() * self.rounds as f64
+    }
+
+    /// As much time in more rounds: the machine's pace changes from second to second, and what is
+    /// compared is to meet the same one.
+    pub(crate) fn finer(self) -> Self {
+        const TIMES: usize = 3;
+        Self {
+            rounds: self.rounds * TIMES,
+            turn: self.turn / TIMES as u32,
+            ..self
+        }
+    }
 }
 
 /// A side under a name, and how to measure it once.

@@ -39,17 +39,16 @@ pub(crate) async fn filled(
 /// The sizes of buckets at which puts and gets are compared, in bytes.
 pub(crate) const SIZES: [u64; 3] = [64 * 1024, 1024 * 1024, 16 * 1024 * 1024];
 
-/// A new bucket that stores about so many bytes, in values of 1 KiB that nobody can compress, or of
-/// 100 bytes where it is small; and the number of its entries.
+/// A new bucket that stores about so many bytes, in values that nobody can compress: of 1 KiB where it
+/// is large, so that puts leave it about as large as it is; and the number of its entries.
 pub(crate) async fn of_size(
     buckets: &Buckets,
     name: &str,
     bytes: u64,
 ) -> anyhow::Result<(Arc<ConfigMapStore>, u64)> {
-    let value_bytes = if bytes < 1024 * 1024 {
-        VALUE_BYTES
-    } else {
-        1024
+    let value_bytes = match bytes {
+        ..=1_048_576 => VALUE_BYTES,
+        _ => 1024,
     };
     let entries = bytes / (value_bytes as u64 + 30);
     let value = move |number| noise(number, value_bytes);

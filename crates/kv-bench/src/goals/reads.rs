@@ -1,6 +1,7 @@
 //! Reads that ask the server.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kv_core::prelude::*;
 
@@ -15,7 +16,8 @@ use crate::stores::{SIZES, of_size};
 
 /// Goal 7: linearizable gets next to a raw one, at buckets of several sizes, and many at once.
 pub(super) async fn linearizable(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
-    let turn = env.effort.turn;
+    let effort = env.effort.finer();
+    let turn = effort.turn;
     let raw = RawMap::create(env.client()?, &env.namespace, "raw-get").await?;
     let mut sides = vec![Side::new("raw GET", move || {
         let raw = raw.clone();
@@ -27,11 +29,11 @@ pub(super) async fn linearizable(env: &Environment, report: &mut Report) -> anyh
     let mut stores = Vec::new();
     for bytes in SIZES {
         let (store, _) = of_size(&env.buckets()?, &format!("gets-{bytes}"), bytes).await?;
-        sides.push(get_side(size(bytes as f64), &store, 1, env));
+        sides.push(get_side(size(bytes as f64), &store, 1, turn));
         stores.push(store);
     }
-    sides.push(get_side("64 tasks", &stores[0], 64, env));
-    let measured = interleave(env.effort, &mut sides).await?;
+    sides.push(get_side("64 tasks", &stores[0], 64, turn));
+    let measured = interleave(effort, &mut sides).await?;
     let p50 = |side: usize| time(measured.median(side, Samples::p50));
     for (index, bytes) in SIZES.into_iter().enumerate() {
         let what = format!("get p50 at {} to a raw 1 KiB GET", size(bytes as f64));
@@ -60,9 +62,9 @@ fn get_side<'a, S: KvStore + 'static>(
     name: impl Into<String>,
     store: &Arc<S>,
     tasks: usize,
-    env: &Environment,
+    turn: Duration,
 ) -> Side<'a> {
-    let (store, turn) = (store.clone(), env.effort.turn);
+    let store = store.clone();
     Side::new(name, move || {
         let store = store.clone();
         drive(tasks, turn, move |_, number| {
