@@ -59,7 +59,7 @@ impl Handle {
         };
         let sweep = |shared: Arc<Shared>| {
             let bucket = bucket.clone();
-            async move { shared.delete_segments(&bucket).await }
+            async move { shared.delete_all(&bucket).await }
         };
         // The bucket is gone. Where we cannot remove its segments, the cluster does, for their
         // owner is gone.

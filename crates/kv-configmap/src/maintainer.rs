@@ -15,8 +15,8 @@ use crate::committer::{Fate, Handed};
 use crate::engine::{BucketId, Edit, Head, Job, Layout, Round, SegmentId, flush, merge};
 use crate::failure::Failure;
 use crate::hooks::{Bug, CrashPoint};
-use crate::making::{Made, Making, Outcome, Step};
 use crate::object::Metadata;
+use crate::prepare::{End, Order, Plan, Points, Prepared};
 use crate::shared::Shared;
 
 /// How long segments that were merged away stay, for those who are just opening the bucket.
@@ -31,7 +31,7 @@ const MERGE_RESTS: Duration = Duration::from_secs(1);
 const PATIENCE: usize = 4;
 
 /// How often is flushed or merged between two looks for segments that nobody needs.
-const ROUNDS_BETWEEN_SWEEPS: u32 = 256;
+const WORK_BETWEEN_SWEEPS: u32 = 256;
 
 /// What there is to do.
 pub(crate) enum Wake {
@@ -62,14 +62,16 @@ pub(crate) struct Maintainer {
     round: Round,
     /// The merge under way, if there is one. Flushes go on beside it: it can take as long as many
     /// writes, each of which has all that has not been flushed.
-    merging: JoinSet<Made>,
+    merging: JoinSet<Prepared>,
     merge_attempts: u32,
+    /// Whether another was to be begun meanwhile.
+    merge_is_wanted: bool,
     obsolete: Vec<(Instant, SegmentId)>,
     /// The removal under way, which takes a request for each segment; whether it succeeds.
     removing: JoinSet<bool>,
     merged_at: Option<Instant>,
-    rounds: u32,
-    has_worked: bool,
+    /// How often was flushed or merged since the last sweep.
+    worked: u32,
     sweep_is_due: bool,
     work_is_due: bool,
     room_is_wanted: bool,
@@ -90,11 +92,11 @@ impl Maintainer {
             round: Round::default(),
             merging: JoinSet::new(),
             merge_attempts: 0,
+            merge_is_wanted: false,
             obsolete: Vec::new(),
             removing: JoinSet::new(),
             merged_at: None,
-            rounds: 0,
-            has_worked: false,
+            worked: 0,
             sweep_is_due: true,
             work_is_due: false,
             room_is_wanted: false,
@@ -104,22 +106,32 @@ impl Maintainer {
     pub(crate) async fn run(mut self) {
         while self.wait().await {
             if std::mem::take(&mut self.work_is_due) {
-                self.flush_and_merge().await;
+                self.flush_and_begin_merge().await;
             }
-            self.remove_obsolete();
-            // A merge under way would have to be made anew.
-            if self.merging.is_empty() && self.removing.is_empty() && self.ends_rounds() {
+            if !self.is_sweep_wanted() {
+                self.begin_removal();
+            } else if self.merging.is_empty() && self.removing.is_empty() {
+                // It would outdate the one, and take what the other removes for orphans.
+                (self.worked, self.sweep_is_due) = (0, false);
                 self.sweep().await;
+                self.work_is_due |= std::mem::take(&mut self.merge_is_wanted);
             }
         }
+    }
+
+    /// Whether no merge and no removal is to begin before a sweep. None comes to a bucket that nobody
+    /// writes.
+    fn is_sweep_wanted(&self) -> bool {
+        self.worked > 0 && (self.sweep_is_due || self.worked >= WORK_BETWEEN_SWEEPS)
     }
 
     /// Waits for something to do. `false`: all handles are gone.
     async fn wait(&mut self) -> bool {
         if !self.work_is_due {
             let removal = self.obsolete.first().map(|(due, _)| *due);
-            let removal = removal.filter(|_| self.removing.is_empty());
-            let merge = self.merge_put_off().filter(|_| self.merging.is_empty());
+            let removal = removal.filter(|_| self.can_begin(&self.removing));
+            let merge = self.merge_put_off();
+            let merge = merge.filter(|_| self.can_begin(&self.merging));
             let first = removal.into_iter().chain(merge).min();
             let timer = async {
                 match first {
@@ -129,7 +141,7 @@ impl Maintainer {
             };
             tokio::select! {
                 biased;
-                Some(made) = self.merging.join_next() => self.end_merge(made.ok()).await,
+                Some(merge) = self.merging.join_next() => self.end_merge(merge.ok()).await,
                 // What could not be removed is left to a sweep.
                 Some(removed) = self.removing.join_next() => {
                     self.sweep_is_due |= !removed.unwrap_or_default();
@@ -170,31 +182,46 @@ impl Maintainer {
         }
     }
 
-    async fn flush_and_merge(&mut self) {
+    fn can_begin<T: 'static>(&self, task: &JoinSet<T>) -> bool {
+        task.is_empty() && !self.is_sweep_wanted()
+    }
+
+    async fn flush_and_begin_merge(&mut self) {
         let known = self.shared.known();
-        let is_crowded = known.present().is_some_and(|now| now.head.is_crowded());
         // A flush adds runs, for which there has to be room.
-        if std::mem::take(&mut self.room_is_wanted) || is_crowded {
-            if let Some(made) = self.merging.join_next().await {
-                self.end_merge(made.ok()).await;
-            }
-            while self.repeat(Step::MERGE, merge).await {}
+        if known.present().is_some_and(|now| now.head.is_crowded()) {
+            self.merge_all().await;
         }
-        self.repeat(Step::FLUSH, due_flush).await;
-        if self.merging.is_empty() {
-            let merge = self.making(Step::MERGE).make(self.merge());
+        self.repeat(Points::FLUSH, due_flush).await;
+        if std::mem::take(&mut self.room_is_wanted) {
+            self.merge_all().await;
+        }
+        if self.can_begin(&self.merging) {
+            let merge = self.order(Points::MERGE).prepare(self.merge());
             self.merging.spawn(merge);
+        } else {
+            self.merge_is_wanted = true;
+        }
+    }
+
+    /// Does all merges that are due, for the sake of room. What is put meanwhile is flushed.
+    async fn merge_all(&mut self) {
+        if let Some(merge) = self.merging.join_next().await {
+            self.end_merge(merge.ok()).await;
+        }
+        while self.repeat(Points::MERGE, merge).await {
+            self.repeat(Points::FLUSH, due_flush).await;
         }
     }
 
     /// Puts the merge in place that was under way, and looks for the next.
-    async fn end_merge(&mut self, made: Option<Made>) {
+    async fn end_merge(&mut self, merge: Option<Prepared>) {
         // The runtime ends.
-        let Some(made) = made else {
+        let Some(merge) = merge else {
             return;
         };
         self.merge_attempts += 1;
-        self.work_is_due |= match self.put_in_place(made).await {
+        let goes_on = match self.put_in_place(merge).await {
             Placing::Done => {
                 self.merged_at = Some(Instant::now());
                 self.merge_attempts = 0;
@@ -206,18 +233,7 @@ impl Maintainer {
                 false
             }
         };
-    }
-
-    /// Whether there is to be a sweep now: none comes to a bucket that nobody writes.
-    fn ends_rounds(&mut self) -> bool {
-        let has_worked = std::mem::take(&mut self.has_worked);
-        self.rounds += u32::from(has_worked);
-        let ends = has_worked && (self.sweep_is_due || self.rounds >= ROUNDS_BETWEEN_SWEEPS);
-        if ends {
-            self.rounds = 0;
-            self.sweep_is_due = false;
-        }
-        ends
+        self.work_is_due |= goes_on || std::mem::take(&mut self.merge_is_wanted);
     }
 
     /// When a merge is due that would be due by now if there had been none just before. It can be past:
@@ -229,7 +245,7 @@ impl Maintainer {
         is_due.then_some(rested)
     }
 
-    fn merge(&self) -> impl Fn(&Head, &Layout, u64, &mut Round) -> Option<Job> + Copy + use<> {
+    fn merge(&self) -> impl Plan + Copy + use<> {
         let merged_at = self.merged_at;
         move |head, layout, nonce, round| {
             let rests = merged_at.is_some_and(|at| at.elapsed() < MERGE_RESTS);
@@ -238,26 +254,22 @@ impl Maintainer {
         }
     }
 
-    fn making(&mut self, step: Step) -> Making {
-        Making {
+    fn order(&mut self, points: Points) -> Order {
+        Order {
             shared: self.shared.clone(),
-            step,
+            points,
             nonce: self.random.next_u64(),
             seed: self.random.next_u64(),
             round: self.round,
         }
     }
 
-    /// Makes a job and puts it in place; makes it anew where the bucket changes meanwhile. `true`:
+    /// Prepares a job and puts it in place; does so anew where the bucket changes meanwhile. `true`:
     /// something was put in place.
-    async fn repeat(
-        &mut self,
-        step: Step,
-        plan: impl Fn(&Head, &Layout, u64, &mut Round) -> Option<Job> + Copy + Send + 'static,
-    ) -> bool {
+    async fn repeat(&mut self, points: Points, plan: impl Plan + Copy) -> bool {
         for _ in 0..ATTEMPTS {
-            let made = self.making(step).make(plan).await;
-            match self.put_in_place(made).await {
+            let prepared = self.order(points).prepare(plan).await;
+            match self.put_in_place(prepared).await {
                 Placing::Done => return true,
                 Placing::Outdated => {}
                 Placing::Stopped => return false,
@@ -266,13 +278,13 @@ impl Maintainer {
         false
     }
 
-    /// Has the committer put in place what was made.
-    async fn put_in_place(&mut self, made: Made) -> Placing {
-        self.round = made.round;
-        let placed = match made.outcome {
-            Outcome::Nothing => return Placing::Stopped,
-            Outcome::Ready { bucket, job } => self.place(made.step, bucket, job).await,
-            Outcome::Failed(failure) => Err(failure),
+    /// Has the committer put in place what was prepared.
+    async fn put_in_place(&mut self, prepared: Prepared) -> Placing {
+        self.round = prepared.round;
+        let placed = match prepared.end {
+            End::Nothing => return Placing::Stopped,
+            End::Ready { bucket, job } => self.place(prepared.points, bucket, job).await,
+            End::Failed(failure) => Err(failure),
         };
         placed.unwrap_or_else(|failure| {
             debug!(bucket = self.shared.api.describe(), error = %failure.error, "a flush or merge failed");
@@ -283,7 +295,12 @@ impl Maintainer {
         })
     }
 
-    async fn place(&mut self, step: Step, bucket: BucketId, job: Job) -> Result<Placing, Failure> {
+    async fn place(
+        &mut self,
+        points: Points,
+        bucket: BucketId,
+        job: Job,
+    ) -> Result<Placing, Failure> {
         let made = job.segments.iter().map(|segment| segment.id);
         match self.hand_over(bucket, job.edit).await {
             Fate::InPlace(present) => {
@@ -292,13 +309,13 @@ impl Maintainer {
                 self.take(Wake::Obsolete(
                     made.filter(|id| !named.contains(id)).collect(),
                 ));
-                self.has_worked = true;
-                self.shared.hooks.reach(step.in_place).await;
+                self.worked += 1;
+                self.shared.hooks.reach(points.in_place).await;
                 Ok(Placing::Done)
             }
             Fate::Outdated { named } => {
                 let orphans: BTreeSet<_> = made.filter(|id| !named.contains(id)).collect();
-                self.shared.remove_segments(bucket, &orphans).await?;
+                self.shared.delete_some(bucket, &orphans).await?;
                 Ok(Placing::Outdated)
             }
             Fate::Unknown => {
@@ -340,20 +357,21 @@ impl Maintainer {
             return;
         }
         if self.shared.hooks.has(Bug::SweepWithoutEpoch) {
-            for segment in unnamed {
-                let _ = self.shared.api.delete_segment(&segment).await;
-            }
+            let point = CrashPoint::OrphanRemoved;
+            let _ = self.shared.delete_listed(unnamed, point).await;
             return;
         }
         let Fate::InPlace(present) = self.hand_over(id, Edit::RaiseSweepEpoch).await else {
             return;
         };
         self.shared.hooks.reach(CrashPoint::SweepEpochRaised).await;
-        for segment in self.unnamed(&listed, &present.head) {
-            // What fails is left to the next sweep.
-            let _ = self.shared.api.delete_segment(&segment).await;
-            self.shared.hooks.reach(CrashPoint::OrphanRemoved).await;
-        }
+        let (shared, orphans) = (self.shared.clone(), self.unnamed(&listed, &present.head));
+        self.removing.spawn(async move {
+            let point = CrashPoint::OrphanRemoved;
+            let _ = shared.delete_listed(orphans, point).await;
+            // What fails is left to the next sweep, which is not due for that.
+            true
+        });
     }
 
     /// The segments of a list that neither the head names nor a reader may still be reading.
@@ -369,7 +387,7 @@ impl Maintainer {
         unnamed.cloned().collect()
     }
 
-    fn remove_obsolete(&mut self) {
+    fn begin_removal(&mut self) {
         let now = Instant::now();
         let due = self.obsolete.partition_point(|(due, _)| *due <= now);
         if due > 0 && self.removing.is_empty() {
@@ -391,7 +409,7 @@ async fn remove(shared: Arc<Shared>, mut due: BTreeSet<SegmentId>) -> bool {
     shared.hooks.reach(CrashPoint::BeforeObsoleteRemoved).await;
     let named = present.head.segments();
     due.retain(|id| !named.contains(id));
-    let removed = shared.remove_segments(present.head.id(), &due).await;
+    let removed = shared.delete_some(present.head.id(), &due).await;
     removed.is_ok()
 }
 

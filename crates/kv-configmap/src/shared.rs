@@ -36,7 +36,7 @@ pub(crate) struct Shared {
     pub(crate) replica: Arc<Replica>,
     cell: Mutex<Cell>,
     /// Shared by those who make segments; who removes all there are has it alone.
-    pub(crate) making: tokio::sync::RwLock<()>,
+    pub(crate) creation: tokio::sync::RwLock<()>,
     /// Why the last flush or merge did not come about.
     maintenance_failure: Mutex<Option<Error>>,
 }
@@ -97,7 +97,7 @@ impl Shared {
             budget,
             replica: Arc::new(replica),
             cell: Mutex::default(),
-            making: tokio::sync::RwLock::default(),
+            creation: tokio::sync::RwLock::default(),
             maintenance_failure: Mutex::default(),
         }
     }
@@ -215,27 +215,17 @@ impl Shared {
         Ok(Deletion::Done)
     }
 
-    /// Deletes the segments of a bucket whose head is gone.
-    pub(crate) async fn delete_segments(&self, bucket: &str) -> Result<(), Failure> {
+    /// Deletes all segments of a bucket whose head is gone.
+    pub(crate) async fn delete_all(&self, bucket: &str) -> Result<(), Failure> {
         // What is being made is made before, or not at all.
-        let _quiet = self.making.write().await;
+        let _quiet = self.creation.write().await;
         let segments = self.api.segments(bucket).await?;
-        let delete = |segment: Metadata| async move {
-            self.api.delete_segment(&segment).await?;
-            self.hooks
-                .reach(CrashPoint::SegmentsOfTeardownRemoved)
-                .await;
-            Ok(())
-        };
-        let deletions: Vec<_> = segments.into_iter().map(delete).collect();
-        stream::iter(deletions)
-            .buffer_unordered(SEGMENTS_AT_ONCE)
-            .try_collect()
+        self.delete_listed(segments, CrashPoint::SegmentsOfTeardownRemoved)
             .await
     }
 
-    /// Deletes some segments of a bucket, each by its uid.
-    pub(crate) async fn remove_segments(
+    /// Deletes some segments of a bucket.
+    pub(crate) async fn delete_some(
         &self,
         bucket: BucketId,
         segments: &BTreeSet<SegmentId>,
@@ -247,11 +237,26 @@ impl Shared {
         let names = segments.iter().map(|id| self.api.segment_name(*id));
         let names: BTreeSet<_> = names.collect();
         listed.retain(|segment| names.contains(segment.name()));
-        for segment in listed {
+        self.delete_listed(listed, CrashPoint::ObsoleteRemoved)
+            .await
+    }
+
+    /// Deletes each of these by its uid, as many as can be; the last failure, if there is one.
+    pub(crate) async fn delete_listed(
+        &self,
+        segments: Vec<Metadata>,
+        point: CrashPoint,
+    ) -> Result<(), Failure> {
+        let delete = |segment: Metadata| async move {
             self.api.delete_segment(&segment).await?;
-            self.hooks.reach(CrashPoint::ObsoleteRemoved).await;
-        }
-        Ok(())
+            self.hooks.reach(point).await;
+            Ok(())
+        };
+        let deletions: Vec<_> = segments.into_iter().map(delete).collect();
+        stream::iter(deletions)
+            .buffer_unordered(SEGMENTS_AT_ONCE)
+            .fold(Ok(()), async |all, deleted| deleted.and(all))
+            .await
     }
 
     /// Makes the segments that are not `made` yet, as far as there is budget, and notes each that is.

@@ -112,7 +112,7 @@ fn commits_that_share_a_write_are_one_segment_that_tells_each_of_them() {
 #[test]
 fn commits_stay_in_the_head_up_to_their_bound() {
     let few_bytes = Layout::SEGMENTED.for_few_bytes();
-    for (layout, most) in [(few_bytes, 36), (Layout::SEGMENTED, 144)] {
+    for (layout, most) in [(few_bytes, 18), (Layout::SEGMENTED, 144)] {
         for (count, segments) in [(most, 0), (most * 9 / 8, 1)] {
             let (_, made) = write(&mut Bucket::new(layout), &puts(0, count));
             assert_eq!(made, segments, "{count} commits");
@@ -150,8 +150,8 @@ fn those_who_are_a_few_writes_behind_are_told_every_commit() {
 /// Its run serves again where the batch is decided about once more, under other revisions.
 #[test]
 fn a_large_commit_among_others_is_a_run_by_itself() {
-    let mut transactions = puts(0, 60);
-    transactions.insert(30, Transaction::new().put(key("large"), noise(1, 40_000)));
+    let mut transactions = puts(0, 30);
+    transactions.insert(15, Transaction::new().put(key("large"), noise(1, 40_000)));
     let mut bucket = bucket();
     let mut ids = |number| -> Vec<SegmentId> {
         bucket.number = number;

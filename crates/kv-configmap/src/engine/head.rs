@@ -87,7 +87,8 @@ pub(crate) struct Head {
     pub(super) base: Base,
     pub(super) tail: Tail,
     pub(super) tail_stored_bytes: usize,
-    /// How long the tail was, before compression, when too much was left of it to become the base.
+    /// How long the tail was, before compression, when too much was left of it to become the base. Not
+    /// stored: whoever reads a head tries once.
     pub(super) unfoldable_bytes: usize,
     pub(super) writers: Writers,
     pub(super) sweep_epoch: u64,

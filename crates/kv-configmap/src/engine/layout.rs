@@ -98,7 +98,7 @@ impl Layout {
     /// requests; in the head, with one, it is written with every commit until it has been flushed.
     pub(crate) fn for_few_bytes(&self) -> Self {
         Self {
-            inline_group_bytes: self.inline_group_bytes / 4,
+            inline_group_bytes: self.inline_group_bytes / 8,
             ..*self
         }
     }

@@ -255,3 +255,23 @@ async fn segments_of_writes_that_met_conflicts_are_removed() {
     let needless = segments(&server).len() - named(&server);
     assert!(needless <= 3, "{needless} of {creates}");
 }
+
+/// A sweep waits for merges and removals, which follow each other as long as there are puts.
+#[tokio::test(start_paused = true)]
+async fn orphans_are_removed_also_where_a_bucket_is_written_all_the_time() {
+    let (server, refused) = bucket().await;
+    server.inject(Fault::forbidden().on(Verb::Update).name(BUCKET).always());
+    let puts = join_all((0..64).map(|number| refused.put(format!("{number}"), noise(number, 100))));
+    assert!(puts.await.iter().all(Result::is_err));
+    drop(refused);
+    server.calm();
+    let orphan = segments(&server).remove(0);
+    let store = open_in(&buckets(&server)).await;
+    let begun = Instant::now();
+    let mut round = 0;
+    while segments(&server).contains(&orphan) {
+        assert!(begun.elapsed() < Duration::from_secs(2), "{round} rounds");
+        put_at_once(&store, round, 120).await;
+        round += 1;
+    }
+}

@@ -483,3 +483,19 @@ async fn a_head_stays_small_while_segments_are_removed() {
     }
     assert!(server.faults_are_spent(), "segments were removed");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_became_due_during_a_merge_that_failed_is_merged() {
+    let server = FakeApiServer::new();
+    server.set_latency(Duration::from_millis(2));
+    let store = with_a_merge_due(&server).await;
+    server.inject(Fault::too_many_requests(3).on(Verb::Create));
+    sleep(Duration::from_millis(100)).await;
+    assert!(server.faults_are_spent(), "the merge has to wait");
+    put_noise(&store, 1_000..1_200, 0, 1_000).await;
+    assert!(segments(&server).len() > 20, "there were flushes meanwhile");
+    server.inject(Fault::forbidden().on(Verb::Create));
+    sleep(Duration::from_secs(60)).await;
+    assert!(server.faults_are_spent(), "the merge has failed");
+    assert!(segments(&server).len() < 16, "{}", segments(&server).len());
+}

@@ -17,13 +17,13 @@ const ATTEMPTS: u32 = 4;
 
 /// The places in a flush or a merge where a process can die.
 #[derive(Clone, Copy)]
-pub(crate) struct Step {
+pub(crate) struct Points {
     planned: CrashPoint,
     made: CrashPoint,
     pub(crate) in_place: CrashPoint,
 }
 
-impl Step {
+impl Points {
     pub(crate) const FLUSH: Self = Self {
         planned: CrashPoint::FlushPlanned,
         made: CrashPoint::SegmentsOfFlushMade,
@@ -36,10 +36,18 @@ impl Step {
     };
 }
 
-/// A job that is to be made.
-pub(crate) struct Making {
+/// Has a flush or a merge planned.
+pub(crate) trait Plan:
+    Fn(&Head, &Layout, u64, &mut Round) -> Option<Job> + Send + 'static
+{
+}
+
+impl<F: Fn(&Head, &Layout, u64, &mut Round) -> Option<Job> + Send + 'static> Plan for F {}
+
+/// A flush or a merge that is to be prepared.
+pub(crate) struct Order {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) step: Step,
+    pub(crate) points: Points,
     pub(crate) nonce: u64,
     /// Of the waits between attempts.
     pub(crate) seed: u64,
@@ -47,13 +55,13 @@ pub(crate) struct Making {
 }
 
 /// What has come of it.
-pub(crate) struct Made {
-    pub(crate) step: Step,
+pub(crate) struct Prepared {
+    pub(crate) points: Points,
     pub(crate) round: Round,
-    pub(crate) outcome: Outcome,
+    pub(crate) end: End,
 }
 
-pub(crate) enum Outcome {
+pub(crate) enum End {
     /// There is nothing to do.
     Nothing,
     /// Its segments are there.
@@ -64,27 +72,21 @@ pub(crate) enum Outcome {
     Failed(Failure),
 }
 
-impl Making {
+impl Order {
     /// Plans a job on the newest state, and makes its segments.
-    pub(crate) async fn make(
-        mut self,
-        plan: impl Fn(&Head, &Layout, u64, &mut Round) -> Option<Job> + Send + 'static,
-    ) -> Made {
-        let outcome = match self.plan(plan).await {
+    pub(crate) async fn prepare(mut self, plan: impl Plan) -> Prepared {
+        let end = match self.plan(plan).await {
             Some((base, job)) => self.make_segments(&base, job).await,
-            None => Ok(Outcome::Nothing),
+            None => Ok(End::Nothing),
         };
-        Made {
-            step: self.step,
+        Prepared {
+            points: self.points,
             round: self.round,
-            outcome: outcome.unwrap_or_else(Outcome::Failed),
+            end: end.unwrap_or_else(End::Failed),
         }
     }
 
-    async fn plan(
-        &mut self,
-        plan: impl Fn(&Head, &Layout, u64, &mut Round) -> Option<Job> + Send + 'static,
-    ) -> Option<(Arc<Present>, Job)> {
+    async fn plan(&mut self, plan: impl Plan) -> Option<(Arc<Present>, Job)> {
         let base = self.shared.known().present().cloned()?;
         let (layout, nonce, mut round) = (self.shared.layout, self.nonce, self.round);
         let planned = base.clone();
@@ -96,25 +98,25 @@ impl Making {
         Some((base, job?))
     }
 
-    async fn make_segments(&self, base: &Present, job: Job) -> Result<Outcome, Failure> {
+    async fn make_segments(&self, base: &Present, job: Job) -> Result<End, Failure> {
         let (shared, bucket) = (&self.shared, base.head.id());
-        let _making = shared.making.read().await;
+        let _creation = shared.creation.read().await;
         // It may have been torn down while we waited.
         if shared
             .known()
             .present()
             .is_none_or(|known| known.head.id() != bucket)
         {
-            return Ok(Outcome::Nothing);
+            return Ok(End::Nothing);
         }
-        shared.hooks.reach(self.step.planned).await;
+        shared.hooks.reach(self.points.planned).await;
         self.create(base, &job.segments).await?;
-        shared.hooks.reach(self.step.made).await;
+        shared.hooks.reach(self.points.made).await;
         if shared.hooks.has(Bug::ObsoleteRemovedEarly) {
-            shared.remove_segments(bucket, &job.obsolete).await?;
+            shared.delete_some(bucket, &job.obsolete).await?;
         }
         shared.note_maintenance(None);
-        Ok(Outcome::Ready { bucket, job })
+        Ok(End::Ready { bucket, job })
     }
 
     /// Makes segments, with a few attempts.
