@@ -99,7 +99,7 @@ func measure(side string, o options) (*result, error) {
 	}
 }
 
-// Puts from several tasks for a while. What a warm-up of a tenth of the time measures is dropped.
+// Puts from several tasks for a while. What ends in the first tenth of the time is dropped as a warm-up.
 func drive(ctx context.Context, o options, put put) (*result, error) {
 	total := time.Duration(o.seconds * float64(time.Second))
 	begun := time.Now()
@@ -124,8 +124,8 @@ func drive(ctx context.Context, o options, put put) (*result, error) {
 					return
 				}
 				calls++
-				if !start.Before(measured) && !time.Now().After(end) {
-					micros = append(micros, time.Since(start).Microseconds())
+				if now := time.Now(); !now.Before(measured) && !now.After(end) {
+					micros = append(micros, now.Sub(start).Microseconds())
 				}
 			}
 			lock.Lock()

@@ -74,9 +74,14 @@ pub(crate) struct Measured {
 pub(crate) async fn interleave(effort: Effort, sides: &mut [Side<'_>]) -> anyhow::Result<Measured> {
     let mut samples = vec![Vec::new(); sides.len()];
     for round in 0..effort.rounds {
-        // Nobody always comes after the same side.
+        // Nobody always comes after the same side, which may still have to tidy up.
         for step in 0..sides.len() {
-            let index = (step + round) % sides.len();
+            let step = if round % 2 == 0 {
+                step
+            } else {
+                sides.len() - 1 - step
+            };
+            let index = (step + round / 2) % sides.len();
             samples[index].push((sides[index].measure)().await?);
         }
     }

@@ -39,8 +39,9 @@ pub(crate) async fn filled(
 /// The sizes of buckets at which puts and gets are compared, in bytes.
 pub(crate) const SIZES: [u64; 3] = [64 * 1024, 1024 * 1024, 16 * 1024 * 1024];
 
-/// A new bucket that stores about so many bytes, in values that nobody can compress: of 1 KiB where it
-/// is large, so that puts leave it about as large as it is; and the number of its entries.
+/// A new bucket that stores about so many bytes, in values that nobody can compress, of the size of those
+/// that are put, so that it stays as large; of 1 KiB where it has far more than are put. And the number
+/// of its entries.
 pub(crate) async fn of_size(
     buckets: &Buckets,
     name: &str,

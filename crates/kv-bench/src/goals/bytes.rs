@@ -19,12 +19,13 @@ pub(super) async fn written(env: &Environment, report: &mut Report) -> anyhow::R
     let each = |bucket: &'static str, buckets: Buckets, tasks: u64, puts: u64| async move {
         // Compactions take as much as puts have taken before them.
         let (store, entries) = of_size(&buckets, bucket, 1024 * 1024).await?;
-        // Merges that were put off while it was filled.
+        // For merges that were put off; so it is afterwards.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let before = env.servers.put_bytes().await?;
         let task = |_| repeat(puts / tasks, |_| put(&*store, entries));
         try_join_all((0..tasks).map(task)).await?;
         settle(&store).await?;
+        tokio::time::sleep(Duration::from_secs(2)).await;
         anyhow::Ok((env.servers.put_bytes().await? - before) / (puts / tasks * tasks) as f64)
     };
     let sequential = each("written", env.buckets()?, 1, puts).await?;

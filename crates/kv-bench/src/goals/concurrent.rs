@@ -44,7 +44,7 @@ pub(super) async fn tasks(env: &Environment, report: &mut Report) -> anyhow::Res
                 let found = env.go.k8s_kv("tasks-k8s-kv", 64, turn).await?;
                 Ok(found.samples)
             }));
-            sides.push(Side::new("ours, within its write budget", ours(&within)));
+            sides.push(Side::new("ours, within its burst", ours(&within)));
             let raw = RawMap::create(env.client()?, &env.namespace, "tasks-raw").await?;
             sides.push(Side::new("a raw PUT of 64 values", move || {
                 let raw = raw.clone();
@@ -81,8 +81,8 @@ fn judge(tasks: usize, measured: &Measured) -> Vec<Finding> {
             let to_k8s_kv = Finding::ratio(4, what, ratio(2), Bound::AtLeast(60.0))
                 .side("ours", figure(0))
                 .side("k8s-kv", figure(2))
-                .side("ours, within its budget", figure(3));
-            // Nobody's puts through this API server can be more that share one write after the other.
+                .side("ours, within its burst", figure(3));
+            // About the most that can share one write after the other through this API server.
             let most = 64.0 * measured.median(4, Samples::rate);
             let of_etcd = 64.0 * measured.ratio(4, 1, Samples::rate);
             let limit = format!("{} ({of_etcd:.2}x)", rate(most));
@@ -159,7 +159,7 @@ impl Round {
             .side("ours", side(|round| &round.ours))
             .side("k8s-kv", side(|round| &round.k8s_kv))
             .side(
-                "ours, within their budgets",
+                "ours, within their bursts",
                 side(|round| &round.within_budget),
             )
             .side("ours, one process alone", alone);

@@ -32,8 +32,10 @@ pub(super) async fn requests(env: &Environment, report: &mut Report) -> anyhow::
     let before = Spent::now(env)?;
     repeat(puts, |_| put(&*store, puts)).await?;
     settle(&store).await?;
-    let counts = counter.take();
     let (client, server) = before.each(env, puts)?;
+    // Segments that were merged away are removed half a minute later.
+    tokio::time::sleep(Duration::from_secs(32)).await;
+    let counts = counter.take();
 
     let content = [("a".to_owned(), noise(1, VALUE_BYTES))];
     env.go.fill("requests-k8s-kv", content.into_iter()).await?;
