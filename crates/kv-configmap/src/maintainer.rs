@@ -73,6 +73,9 @@ pub(crate) struct Maintainer {
     /// How often was flushed or merged since the last sweep.
     worked: u32,
     sweep_is_due: bool,
+    /// Whether something was put in place since it is due: a request that was given up may have been
+    /// applied by then.
+    has_worked_since: bool,
     work_is_due: bool,
     room_is_wanted: bool,
 }
@@ -98,6 +101,7 @@ impl Maintainer {
             merged_at: None,
             worked: 0,
             sweep_is_due: true,
+            has_worked_since: false,
             work_is_due: false,
             room_is_wanted: false,
         }
@@ -108,30 +112,35 @@ impl Maintainer {
             if std::mem::take(&mut self.work_is_due) {
                 self.flush_and_begin_merge().await;
             }
-            if !self.is_sweep_wanted() {
-                self.begin_removal();
-            } else if self.merging.is_empty() && self.removing.is_empty() {
+            self.begin_removal();
+            if self.is_sweep_wanted() && self.merging.is_empty() && self.removing.is_empty() {
                 // It would outdate the one, and take what the other removes for orphans.
                 (self.worked, self.sweep_is_due) = (0, false);
-                self.sweep().await;
+                if !self.sweep().await {
+                    self.want_sweep();
+                }
                 self.work_is_due |= std::mem::take(&mut self.merge_is_wanted);
             }
         }
     }
 
-    /// Whether no merge and no removal is to begin before a sweep. None comes to a bucket that nobody
-    /// writes.
+    /// Whether to sweep as soon as no merge and no removal is under way.
     fn is_sweep_wanted(&self) -> bool {
-        self.worked > 0 && (self.sweep_is_due || self.worked >= WORK_BETWEEN_SWEEPS)
+        self.sweep_is_due && self.has_worked_since || self.worked >= WORK_BETWEEN_SWEEPS
+    }
+
+    fn want_sweep(&mut self) {
+        self.has_worked_since &= self.sweep_is_due;
+        self.sweep_is_due = true;
     }
 
     /// Waits for something to do. `false`: all handles are gone.
     async fn wait(&mut self) -> bool {
         if !self.work_is_due {
             let removal = self.obsolete.first().map(|(due, _)| *due);
-            let removal = removal.filter(|_| self.can_begin(&self.removing));
+            let removal = removal.filter(|_| self.can_begin_removal());
             let merge = self.merge_put_off();
-            let merge = merge.filter(|_| self.can_begin(&self.merging));
+            let merge = merge.filter(|_| self.can_begin_merge());
             let first = removal.into_iter().chain(merge).min();
             let timer = async {
                 match first {
@@ -144,7 +153,9 @@ impl Maintainer {
                 Some(merge) = self.merging.join_next() => self.end_merge(merge.ok()).await,
                 // What could not be removed is left to a sweep.
                 Some(removed) = self.removing.join_next() => {
-                    self.sweep_is_due |= !removed.unwrap_or_default();
+                    if !removed.unwrap_or_default() {
+                        self.want_sweep();
+                    }
                 }
                 wake = self.wakes.recv() => match wake {
                     Some(wake) => self.take(wake),
@@ -173,7 +184,7 @@ impl Maintainer {
         match wake {
             Wake::Due => self.work_is_due = true,
             Wake::Full => (self.work_is_due, self.room_is_wanted) = (true, true),
-            Wake::Sweep => self.sweep_is_due = true,
+            Wake::Sweep => self.want_sweep(),
             Wake::Obsolete(segments) => {
                 let due = Instant::now() + OBSOLETE_STAYS;
                 self.obsolete
@@ -182,21 +193,23 @@ impl Maintainer {
         }
     }
 
-    fn can_begin<T: 'static>(&self, task: &JoinSet<T>) -> bool {
-        task.is_empty() && !self.is_sweep_wanted()
+    fn can_begin_removal(&self) -> bool {
+        self.removing.is_empty() && !self.is_sweep_wanted()
+    }
+
+    /// A removal can take long: merges go on until the sweep could begin.
+    fn can_begin_merge(&self) -> bool {
+        self.merging.is_empty() && !(self.is_sweep_wanted() && self.removing.is_empty())
     }
 
     async fn flush_and_begin_merge(&mut self) {
-        let known = self.shared.known();
         // A flush adds runs, for which there has to be room.
-        if known.present().is_some_and(|now| now.head.is_crowded()) {
-            self.merge_all().await;
-        }
+        while self.is_crowded() && self.merge_for_room().await {}
         self.repeat(Points::FLUSH, due_flush).await;
         if std::mem::take(&mut self.room_is_wanted) {
-            self.merge_all().await;
+            self.merge_for_room().await;
         }
-        if self.can_begin(&self.merging) {
+        if self.can_begin_merge() {
             let merge = self.order(Points::MERGE).prepare(self.merge());
             self.merging.spawn(merge);
         } else {
@@ -204,14 +217,17 @@ impl Maintainer {
         }
     }
 
-    /// Does all merges that are due, for the sake of room. What is put meanwhile is flushed.
-    async fn merge_all(&mut self) {
+    fn is_crowded(&self) -> bool {
+        let known = self.shared.known();
+        known.present().is_some_and(|now| now.head.is_crowded())
+    }
+
+    /// Does a merge that is due, and none is put off, while puts wait. `false`: there is none.
+    async fn merge_for_room(&mut self) -> bool {
         if let Some(merge) = self.merging.join_next().await {
             self.end_merge(merge.ok()).await;
         }
-        while self.repeat(Points::MERGE, merge).await {
-            self.repeat(Points::FLUSH, due_flush).await;
-        }
+        self.repeat(Points::MERGE, merge).await
     }
 
     /// Puts the merge in place that was under way, and looks for the next.
@@ -233,7 +249,7 @@ impl Maintainer {
                 false
             }
         };
-        self.work_is_due |= goes_on || std::mem::take(&mut self.merge_is_wanted);
+        self.work_is_due |= std::mem::take(&mut self.merge_is_wanted) || goes_on;
     }
 
     /// When a merge is due that would be due by now if there had been none just before. It can be past:
@@ -290,7 +306,7 @@ impl Maintainer {
             debug!(bucket = self.shared.api.describe(), error = %failure.error, "a flush or merge failed");
             self.shared.note_maintenance(Some(failure.error));
             // Some of its segments may be there.
-            self.sweep_is_due = true;
+            self.want_sweep();
             Placing::Stopped
         })
     }
@@ -310,6 +326,7 @@ impl Maintainer {
                     made.filter(|id| !named.contains(id)).collect(),
                 ));
                 self.worked += 1;
+                self.has_worked_since = true;
                 self.shared.hooks.reach(points.in_place).await;
                 Ok(Placing::Done)
             }
@@ -319,7 +336,7 @@ impl Maintainer {
                 Ok(Placing::Outdated)
             }
             Fate::Unknown => {
-                self.sweep_is_due = true;
+                self.want_sweep();
                 Ok(Placing::Outdated)
             }
         }
@@ -342,27 +359,29 @@ impl Maintainer {
     /// Removes segments that no head has ever named, without trusting clocks: those that were
     /// there before the head's sweep epoch was raised, and that this head does not name, can no
     /// longer be named by any.
-    async fn sweep(&mut self) {
+    /// `false`: it has to be begun anew.
+    async fn sweep(&mut self) -> bool {
         let known = self.shared.known();
         let Some(present) = known.present() else {
-            return;
+            return true;
         };
         let id = present.head.id();
-        let Ok(listed) = self.shared.api.segments(&id.to_string()).await else {
-            return;
+        let listed = match self.shared.api.segments(&id.to_string()).await {
+            Ok(listed) => listed,
+            Err(failure) => return !failure.is_transient(),
         };
         self.shared.hooks.reach(CrashPoint::SweepListed).await;
         let unnamed = self.unnamed(&listed, &present.head);
         if unnamed.is_empty() {
-            return;
+            return true;
         }
         if self.shared.hooks.has(Bug::SweepWithoutEpoch) {
             let point = CrashPoint::OrphanRemoved;
             let _ = self.shared.delete_listed(unnamed, point).await;
-            return;
+            return true;
         }
         let Fate::InPlace(present) = self.hand_over(id, Edit::RaiseSweepEpoch).await else {
-            return;
+            return false;
         };
         self.shared.hooks.reach(CrashPoint::SweepEpochRaised).await;
         let (shared, orphans) = (self.shared.clone(), self.unnamed(&listed, &present.head));
@@ -372,6 +391,7 @@ impl Maintainer {
             // What fails is left to the next sweep, which is not due for that.
             true
         });
+        true
     }
 
     /// The segments of a list that neither the head names nor a reader may still be reading.
@@ -390,7 +410,7 @@ impl Maintainer {
     fn begin_removal(&mut self) {
         let now = Instant::now();
         let due = self.obsolete.partition_point(|(due, _)| *due <= now);
-        if due > 0 && self.removing.is_empty() {
+        if due > 0 && self.can_begin_removal() {
             let due = self.obsolete.drain(..due).map(|(_, id)| id).collect();
             self.removing.spawn(remove(self.shared.clone(), due));
         }
@@ -410,7 +430,8 @@ async fn remove(shared: Arc<Shared>, mut due: BTreeSet<SegmentId>) -> bool {
     let named = present.head.segments();
     due.retain(|id| !named.contains(id));
     let removed = shared.delete_some(present.head.id(), &due).await;
-    removed.is_ok()
+    // Where they may not be removed, a sweep may not either.
+    !removed.is_err_and(|failure| failure.is_transient())
 }
 
 fn due_flush(head: &Head, layout: &Layout, nonce: u64, _: &mut Round) -> Option<Job> {

@@ -10,8 +10,8 @@ use crate::check::Checked;
 use crate::committer::{Fate, Handed};
 use crate::engine::Edit;
 use crate::handle::Handle;
+use crate::hooks::CrashPoint;
 use crate::known::Present;
-use crate::object::Metadata;
 use crate::report::{CheckReport, Orphan};
 use crate::shared::Shared;
 
@@ -31,9 +31,18 @@ impl Handle {
         let named = head.head.segments().into_iter();
         let named: Vec<_> = named.map(|id| self.shared.api.segment_name(id)).collect();
         let is_removed = |name: &str| !named.iter().any(|named| named == name);
-        let objects = orphans.into_iter();
-        let objects = objects.filter(|object| is_removed(object.name()));
-        self.delete_segments(objects.collect()).await?;
+        let mut objects = orphans;
+        objects.retain(|object| is_removed(object.name()));
+        let delete = |shared: Arc<Shared>| {
+            let objects = objects.clone();
+            async move {
+                shared
+                    .delete_listed(objects, CrashPoint::OrphanRemoved)
+                    .await
+            }
+        };
+        let deleted = self.until_deadline(delete).await;
+        deleted.map_err(|failure| failure.error)?;
         let mut removed = report.orphans;
         removed.retain(|orphan| is_removed(&orphan.name));
         Ok(removed)
@@ -65,21 +74,6 @@ impl Handle {
                 source: None,
             }),
         }
-    }
-
-    async fn delete_segments(&self, segments: Vec<Metadata>) -> Result<()> {
-        let segments = Arc::new(segments);
-        let delete = |shared: Arc<Shared>| {
-            let segments = segments.clone();
-            async move {
-                for segment in segments.iter() {
-                    shared.api.delete_segment(segment).await?;
-                }
-                Ok(())
-            }
-        };
-        let deleted = self.until_deadline(delete).await;
-        deleted.map_err(|failure| failure.error)
     }
 }
 

@@ -241,7 +241,8 @@ impl Shared {
             .await
     }
 
-    /// Deletes each of these by its uid, as many as can be; the last failure, if there is one.
+    /// Deletes each of these by its uid, up to the first that is refused or is to wait; the last failure,
+    /// if there is one.
     pub(crate) async fn delete_listed(
         &self,
         segments: Vec<Metadata>,
@@ -253,10 +254,18 @@ impl Shared {
             Ok(())
         };
         let deletions: Vec<_> = segments.into_iter().map(delete).collect();
-        stream::iter(deletions)
-            .buffer_unordered(SEGMENTS_AT_ONCE)
-            .fold(Ok(()), async |all, deleted| deleted.and(all))
-            .await
+        let mut deletions = stream::iter(deletions).buffer_unordered(SEGMENTS_AT_ONCE);
+        let mut all = Ok(());
+        while let Some(deleted) = deletions.next().await {
+            let Err(failure): Result<(), Failure> = deleted else {
+                continue;
+            };
+            if failure.kind != FailureKind::Unknown {
+                return Err(failure);
+            }
+            all = Err(failure);
+        }
+        all
     }
 
     /// Makes the segments that are not `made` yet, as far as there is budget, and notes each that is.
