@@ -114,7 +114,7 @@ impl Maintainer {
             }
             self.begin_removal();
             if self.is_sweep_wanted() && self.merging.is_empty() && self.removing.is_empty() {
-                // It would outdate the one, and take what the other removes for orphans.
+                // It would outdate a merge, and take what a removal has begun with for orphans.
                 (self.worked, self.sweep_is_due) = (0, false);
                 if !self.sweep().await {
                     self.want_sweep();
@@ -222,7 +222,8 @@ impl Maintainer {
         known.present().is_some_and(|now| now.head.is_crowded())
     }
 
-    /// Does a merge that is due, and none is put off, while puts wait. `false`: there is none.
+    /// Does the next merge, also one that is put off under load: puts wait for room. `false`: none is
+    /// due.
     async fn merge_for_room(&mut self) -> bool {
         if let Some(merge) = self.merging.join_next().await {
             self.end_merge(merge.ok()).await;
