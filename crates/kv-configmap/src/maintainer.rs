@@ -72,10 +72,9 @@ pub(crate) struct Maintainer {
     merged_at: Option<Instant>,
     /// How often was flushed or merged since the last sweep.
     worked: u32,
-    sweep_is_due: bool,
-    /// Whether something was put in place since it is due: a request that was given up may have been
-    /// applied by then.
-    has_worked_since: bool,
+    /// Where a sweep is due, how often was flushed or merged before that. It comes after the next time,
+    /// when a request that was given up may have been applied.
+    sweep_due_at: Option<u32>,
     work_is_due: bool,
     room_is_wanted: bool,
 }
@@ -100,8 +99,7 @@ impl Maintainer {
             removing: JoinSet::new(),
             merged_at: None,
             worked: 0,
-            sweep_is_due: true,
-            has_worked_since: false,
+            sweep_due_at: Some(0),
             work_is_due: false,
             room_is_wanted: false,
         }
@@ -115,7 +113,7 @@ impl Maintainer {
             self.begin_removal();
             if self.is_sweep_wanted() && self.merging.is_empty() && self.removing.is_empty() {
                 // It would outdate a merge, and take what a removal has begun with for orphans.
-                (self.worked, self.sweep_is_due) = (0, false);
+                (self.worked, self.sweep_due_at) = (0, None);
                 if !self.sweep().await {
                     self.want_sweep();
                 }
@@ -126,12 +124,12 @@ impl Maintainer {
 
     /// Whether to sweep as soon as no merge and no removal is under way.
     fn is_sweep_wanted(&self) -> bool {
-        self.sweep_is_due && self.has_worked_since || self.worked >= WORK_BETWEEN_SWEEPS
+        let is_due = self.sweep_due_at.is_some_and(|at| self.worked > at);
+        is_due || self.worked >= WORK_BETWEEN_SWEEPS
     }
 
     fn want_sweep(&mut self) {
-        self.has_worked_since &= self.sweep_is_due;
-        self.sweep_is_due = true;
+        self.sweep_due_at.get_or_insert(self.worked);
     }
 
     /// Waits for something to do. `false`: all handles are gone.
@@ -327,7 +325,6 @@ impl Maintainer {
                     made.filter(|id| !named.contains(id)).collect(),
                 ));
                 self.worked += 1;
-                self.has_worked_since = true;
                 self.shared.hooks.reach(points.in_place).await;
                 Ok(Placing::Done)
             }
@@ -359,8 +356,7 @@ impl Maintainer {
 
     /// Removes segments that no head has ever named, without trusting clocks: those that were
     /// there before the head's sweep epoch was raised, and that this head does not name, can no
-    /// longer be named by any.
-    /// `false`: it has to be begun anew.
+    /// longer be named by any. `false`: it has to be begun anew.
     async fn sweep(&mut self) -> bool {
         let known = self.shared.known();
         let Some(present) = known.present() else {

@@ -199,13 +199,20 @@ async fn those_who_give_up_do_not_have_segments_made_anew() {
     assert_eq!(entries(&server).await, 65);
 }
 
-/// It tells of commits that never came about.
-#[tokio::test(start_paused = true)]
-async fn a_segment_of_puts_that_were_refused_is_no_damage() {
+/// A bucket with the segment of puts that were refused.
+async fn with_an_orphan() -> FakeApiServer {
     let (server, store) = bucket().await;
     server.inject(Fault::forbidden().on(Verb::Update).name(BUCKET).always());
     let puts = join_all((0..64).map(|number| store.put(format!("{number}"), noise(number, 100))));
     assert!(puts.await.iter().all(Result::is_err));
+    server.calm();
+    server
+}
+
+/// It tells of commits that never came about.
+#[tokio::test(start_paused = true)]
+async fn a_segment_of_puts_that_were_refused_is_no_damage() {
+    let server = with_an_orphan().await;
     let report = buckets(&server).check(BUCKET).await.unwrap();
     assert!(report.is_sound(), "{report:#?}");
     assert_eq!(report.orphans.len(), 1);
@@ -259,12 +266,7 @@ async fn segments_of_writes_that_met_conflicts_are_removed() {
 /// A sweep waits for merges and removals, which follow each other as long as there are puts.
 #[tokio::test(start_paused = true)]
 async fn orphans_are_removed_also_where_a_bucket_is_written_all_the_time() {
-    let (server, refused) = bucket().await;
-    server.inject(Fault::forbidden().on(Verb::Update).name(BUCKET).always());
-    let puts = join_all((0..64).map(|number| refused.put(format!("{number}"), noise(number, 100))));
-    assert!(puts.await.iter().all(Result::is_err));
-    drop(refused);
-    server.calm();
+    let server = with_an_orphan().await;
     let orphan = segments(&server).remove(0);
     let store = open_in(&buckets(&server)).await;
     // The first sweep has to be begun anew.

@@ -436,24 +436,25 @@ async fn with_a_merge_due(server: &FakeApiServer) -> ConfigMapStore {
     store
 }
 
+/// Puts one entry after the other for so long, and sees that the head stays small.
+async fn put_with_small_heads(server: &FakeApiServer, store: &ConfigMapStore, time: Duration) {
+    let begun = Instant::now();
+    let mut number = 2_000;
+    while begun.elapsed() < time {
+        put_noise(store, number..number + 1, 0, 1_000).await;
+        let head = head_bytes(server);
+        assert!(head < 30_000, "{head} bytes at {number}");
+        number += 1;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_head_stays_small_while_a_merge_takes_long() {
     let server = FakeApiServer::new();
     server.set_latency(Duration::from_millis(2));
     let store = with_a_merge_due(&server).await;
     server.inject(Fault::late_answer(Duration::from_secs(5)).on(Verb::Create));
-    let begun = Instant::now();
-    for first in (1_000..).step_by(10) {
-        if begun.elapsed() > Duration::from_secs(4) {
-            break;
-        }
-        put_noise(&store, first..first + 10, 0, 1_000).await;
-        assert!(
-            head_bytes(&server) < 30_000,
-            "{} bytes",
-            head_bytes(&server)
-        );
-    }
+    put_with_small_heads(&server, &store, Duration::from_secs(4)).await;
     assert!(server.faults_are_spent());
     let flushed = segments(&server).len();
     assert!(flushed > 100, "{flushed} segments");
@@ -469,18 +470,7 @@ async fn a_head_stays_small_while_segments_are_removed() {
     put_noise(&store, 1_000..1_030, 0, 1_000).await;
     sleep(Duration::from_secs(25)).await;
     server.inject(Fault::late_answer(Duration::from_secs(5)).on(Verb::Delete));
-    let begun = Instant::now();
-    for first in (2_000..).step_by(10) {
-        if begun.elapsed() > Duration::from_secs(9) {
-            break;
-        }
-        put_noise(&store, first..first + 10, 0, 1_000).await;
-        assert!(
-            head_bytes(&server) < 30_000,
-            "{} bytes",
-            head_bytes(&server)
-        );
-    }
+    put_with_small_heads(&server, &store, Duration::from_secs(9)).await;
     assert!(server.faults_are_spent(), "segments were removed");
 }
 
