@@ -162,7 +162,7 @@ impl Committer {
             head: write.head,
             is_immutable: false,
         };
-        let found = Found::after(base.head.revision(), write.steps, present);
+        let found = Found::after(base.head.revision(), write.records, present);
         let known = found.known.clone();
         self.shared.publish_write(found, generation);
         let end = match known {

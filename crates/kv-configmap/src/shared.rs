@@ -9,7 +9,7 @@ use tokio::time::Duration;
 use crate::api::{BucketApi, Deletion};
 use crate::budget::WriteBudget;
 use crate::describe::describe_head;
-use crate::engine::{BucketId, Head, History, Layout, NewSegment, SegmentId, Step};
+use crate::engine::{BucketId, Head, History, Layout, NewSegment, SegmentId};
 use crate::failure::{Failure, FailureKind};
 use crate::hooks::{Bug, CrashPoint, Hooks};
 use crate::known::{Known, Present, check_ours};
@@ -67,10 +67,10 @@ impl Found {
     }
 
     /// A state that these commits led to, after the commit `after`.
-    pub(crate) fn after(after: Revision, steps: Vec<Step>, present: Present) -> Self {
+    pub(crate) fn after(after: Revision, records: Vec<Arc<Record>>, present: Present) -> Self {
         Self {
             known: Known::Present(Arc::new(present)),
-            history: History::Commits { after, steps },
+            history: History::Commits { after, records },
         }
     }
 }
@@ -342,15 +342,15 @@ impl Shared {
 
 impl Cell {
     fn put(&mut self, found: Found, replica: &Replica, bug: Option<Bug>) {
-        self.tell(&found, replica, bug);
+        self.tell(found.history, &found.known, replica, bug);
         self.known = found.known;
         self.generation += 1;
     }
 
     /// Tells watchers how the known state becomes the one that was found.
-    fn tell(&self, found: &Found, replica: &Replica, bug: Option<Bug>) {
-        let snapshot = found.known.snapshot();
-        let is_other = match (self.known.present(), found.known.present()) {
+    fn tell(&self, history: History, found: &Known, replica: &Replica, bug: Option<Bug>) {
+        let snapshot = found.snapshot();
+        let is_other = match (self.known.present(), found.present()) {
             (Some(known), Some(found)) => known.head.id() != found.head.id(),
             (Some(_), None) => true,
             (None, _) => false,
@@ -360,14 +360,14 @@ impl Cell {
             let complete_after = self.known.snapshot().revision().max(snapshot.revision());
             return replica.reset(snapshot, complete_after);
         }
-        match (&found.history, self.known.revision()) {
-            (History::Commits { after, steps }, None) => {
-                let records = steps.iter().map(|step| step.record.clone());
-                replica.begin(snapshot, *after, records.collect());
-            }
-            (History::Commits { after, steps }, Some(at)) if leads_on_from(at, *after, steps) => {
-                for step in told(steps, at, bug) {
-                    replica.publish(step.snapshot.clone(), step.record.clone());
+        match (history, self.known.revision()) {
+            (History::Commits { after, records }, None) => replica.begin(snapshot, after, records),
+            (History::Commits { after, records }, Some(at))
+                if leads_on_from(at, after, &records) =>
+            {
+                let records = told(records, at, bug);
+                if !records.is_empty() {
+                    replica.publish(snapshot, records);
                 }
             }
             (History::Lost, Some(Revision::ZERO)) if snapshot.is_empty() => {}
@@ -378,7 +378,7 @@ impl Cell {
                     changes,
                     reclaimed,
                 };
-                replica.publish(snapshot, record);
+                replica.publish(snapshot, [Arc::new(record)]);
             }
             _ => replica.skip_to(snapshot),
         }
@@ -386,17 +386,17 @@ impl Cell {
 }
 
 /// The commits that watchers are told of who have been told up to `at`.
-fn told(steps: &[Step], at: Revision, bug: Option<Bug>) -> Vec<&Step> {
-    let mut new = steps.iter().filter(|step| step.record.revision > at);
+fn told(mut records: Vec<Arc<Record>>, at: Revision, bug: Option<Bug>) -> Vec<Arc<Record>> {
+    records.retain(|record| record.revision > at);
     match bug {
-        Some(Bug::CommitsCoalesced) => new.next_back().into_iter().collect(),
-        _ => new.collect(),
+        Some(Bug::CommitsCoalesced) => records.pop().into_iter().collect(),
+        _ => records,
     }
 }
 
 /// Whether these commits, which follow the commit `after`, are all that come after `at`.
-fn leads_on_from(at: Revision, after: Revision, steps: &[Step]) -> bool {
-    at == after || steps.iter().any(|step| step.record.revision == at)
+fn leads_on_from(at: Revision, after: Revision, records: &[Arc<Record>]) -> bool {
+    at == after || records.iter().any(|record| record.revision == at)
 }
 
 pub(crate) fn is_version(metadata: &Metadata, present: &Present) -> bool {

@@ -72,14 +72,12 @@ impl Bucket {
             .collect();
         commits.last = revision.get();
         commits.exists = true;
-        self.replica.publish(
-            after,
-            Record {
-                revision,
-                changes,
-                reclaimed,
-            },
-        );
+        let record = Record {
+            revision,
+            changes,
+            reclaimed,
+        };
+        self.replica.publish(after, [Arc::new(record)]);
         Ok(evaluation.into_commit(revision))
     }
 

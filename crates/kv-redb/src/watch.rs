@@ -59,16 +59,18 @@ impl Published {
 
     /// Tells of commits that are on the disk.
     pub(crate) fn commits(&mut self, records: Vec<Record>) {
-        for record in records {
-            let state = match &mut self.expiring {
-                None => nothing_at(record.revision),
-                Some(expiring) => {
-                    apply(expiring, &record);
-                    expiring.clone()
-                }
-            };
-            self.replica.publish(state, record);
-        }
+        let Some(last) = records.last() else {
+            return;
+        };
+        let state = match &mut self.expiring {
+            None => nothing_at(last.revision),
+            Some(expiring) => {
+                records.iter().for_each(|record| apply(expiring, record));
+                expiring.clone()
+            }
+        };
+        self.replica
+            .publish(state, records.into_iter().map(Arc::new));
     }
 
     /// Tells of a teardown, before which `last` was the highest revision.

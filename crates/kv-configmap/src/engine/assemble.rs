@@ -1,10 +1,11 @@
 //! From the bytes of a head, and of the segments that it names, to the state of the bucket.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use kv_core::backend::{Effect, Record, Snapshot, Stored};
-use kv_core::{Change, Entry, Revision};
+use kv_core::Revision;
+use kv_core::backend::{Effect, Record, Stored};
 use prost::Message;
 
 use super::head::{Base, FORMAT, Head};
@@ -31,16 +32,12 @@ pub(crate) type Segments = HashMap<SegmentId, Bytes>;
 #[derive(Debug)]
 pub(crate) enum History {
     /// By these commits, one after the other, from the state at the commit `after`.
-    Commits { after: Revision, steps: Vec<Step> },
+    Commits {
+        after: Revision,
+        records: Vec<Arc<Record>>,
+    },
     /// Unknown: commits are missing, or it is the state of another history.
     Lost,
-}
-
-/// One commit, and the state after it.
-#[derive(Clone, Debug)]
-pub(crate) struct Step {
-    pub(crate) snapshot: Snapshot,
-    pub(crate) record: Record,
 }
 
 /// How to get to the state of a head.
@@ -167,7 +164,7 @@ impl Encoded {
         if let Some(after) = plan.load_after {
             self.load(after, segments)?;
         }
-        let steps = self.replay(plan.replay_after, segments)?;
+        let records = self.replay(plan.replay_after, segments)?;
         if self.head.revision() != self.revision {
             let (is, told) = (self.head.revision(), self.revision);
             return Err(content(format!(
@@ -179,7 +176,7 @@ impl Encoded {
             Some(_) if plan.load_after.is_some() => History::Lost,
             _ => History::Commits {
                 after: plan.replay_after,
-                steps,
+                records,
             },
         };
         Ok((self.head, history))
@@ -203,9 +200,13 @@ impl Encoded {
     }
 
     /// Applies the commits of the tail after `after`.
-    fn replay(&mut self, after: Revision, segments: &Segments) -> Result<Vec<Step>, DecodeError> {
+    fn replay(
+        &mut self,
+        after: Revision,
+        segments: &Segments,
+    ) -> Result<Vec<Arc<Record>>, DecodeError> {
         let find = |id: SegmentId| segments.get(&id).cloned();
-        let mut steps = Vec::new();
+        let mut records = Vec::new();
         let commits = std::mem::take(&mut self.commits);
         for commit in commits.into_iter().filter(|commit| commit.revision > after) {
             let items = match &commit.run {
@@ -227,10 +228,11 @@ impl Encoded {
                     let reason = format!("commit {revision} follows {}", self.head.revision());
                     return Err(content(reason));
                 }
-                steps.push(self.head.state.step(revision, &effects, &reclaimed));
+                let record = self.head.state.step(revision, &effects, &reclaimed);
+                records.push(Arc::new(record));
             }
         }
-        Ok(steps)
+        Ok(records)
     }
 
     /// Forgets the tombstones that no run needs any more, as whoever compacted the bucket has.
@@ -321,42 +323,25 @@ fn check(head: &Head, revision: Revision) -> Result<(), DecodeError> {
 }
 
 impl State {
-    /// Applies one commit, as those who follow the bucket are told of it.
+    /// Applies one commit; returns what those who follow the bucket are told of it.
     pub(super) fn step(
         &mut self,
         revision: Revision,
         effects: &[Effect],
         reclaimed: &[kv_core::Key],
-    ) -> Step {
+    ) -> Record {
         let expiry = |key: &kv_core::Key| {
             let entry = self.snapshot().stored(key)?;
             Some((entry.expires_at?, key.clone()))
         };
         let reclaimed_at = reclaimed.iter().filter_map(expiry).collect();
         self.apply(revision, effects, reclaimed);
-        Step {
-            snapshot: self.snapshot().clone(),
-            record: Record {
-                revision,
-                changes: effects
-                    .iter()
-                    .map(|effect| to_told(revision, effect))
-                    .collect(),
-                reclaimed: reclaimed_at,
-            },
-        }
-    }
-}
-
-fn to_told(revision: Revision, effect: &Effect) -> Change {
-    match &effect.stored {
-        Some(stored) => Change::Put(Entry {
-            key: effect.key.clone(),
-            value: stored.value.clone(),
+        let changes = effects.iter().map(|effect| effect.to_change(revision));
+        Record {
             revision,
-            expires_at: stored.expires_at,
-        }),
-        None => Change::Delete(effect.key.clone()),
+            changes: changes.collect(),
+            reclaimed: reclaimed_at,
+        }
     }
 }
 

@@ -197,16 +197,16 @@ fn the_first_format_of_commits_that_share_a_write_stays_readable() {
     let segments = segments_in(GROUP);
     assert_eq!(segments.len(), 1);
     let (head, history) = encoded.assemble(None, &segments).unwrap();
-    let History::Commits { steps, .. } = history else {
+    let History::Commits { records, .. } = history else {
         panic!("they are all in the tail");
     };
-    let told = steps.iter().map(|step| {
-        let keys = step.record.changes.iter().map(|change| match change {
+    let told = records.iter().map(|record| {
+        let keys = record.changes.iter().map(|change| match change {
             Change::Put(entry) => format!("{}={:?}", entry.key, entry.value),
             Change::Delete(key) => format!("{key} is removed"),
         });
-        let reclaimed = step.record.reclaimed.len();
-        (step.record.revision, keys.collect::<Vec<_>>(), reclaimed)
+        let reclaimed = record.reclaimed.len();
+        (record.revision, keys.collect::<Vec<_>>(), reclaimed)
     });
     let told: Vec<_> = told.collect();
     let of_group = |number: u64| Revision::new((12 << 16) + number);

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use kv_core::backend::Effect;
+use kv_core::backend::{Effect, Record};
 use kv_core::{Key, Revision};
 
-use super::assemble::Step;
 use super::head::Head;
 use super::layout::Layout;
 use super::run::{self, Run};
@@ -45,8 +44,8 @@ impl NewCommit {
 }
 
 impl Head {
-    /// Applies a commit to the state.
-    pub(super) fn step(&mut self, commit: &NewCommit) -> Step {
+    /// Applies a commit to the state; returns what watchers are told of it.
+    pub(super) fn step(&mut self, commit: &NewCommit) -> Record {
         self.state
             .step(commit.revision, &commit.effects, &commit.reclaimed)
     }

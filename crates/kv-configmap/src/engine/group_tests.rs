@@ -1,8 +1,10 @@
 //! Commits that share a write.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use kv_core::backend::Record;
 use kv_core::{Change, Key, Revision, Transaction};
 use prost::Message;
 use rand::rngs::StdRng;
@@ -11,7 +13,7 @@ use rand::{Rng, SeedableRng};
 use super::block::{self, Effort};
 use super::life_tests::Bucket;
 use super::{
-    DecodeError, Encoded, FORMAT, History, Layout, SegmentId, Step, Write, envelope, flush, proto,
+    DecodeError, Encoded, FORMAT, History, Layout, SegmentId, Write, envelope, flush, proto,
 };
 
 fn key(name: &str) -> Key {
@@ -38,12 +40,12 @@ fn bucket() -> Bucket {
 }
 
 /// What was committed, and how many segments were made for it.
-fn write(bucket: &mut Bucket, transactions: &[Transaction]) -> (Vec<Step>, usize) {
+fn write(bucket: &mut Bucket, transactions: &[Transaction]) -> (Vec<Arc<Record>>, usize) {
     bucket.number += 1;
     let mut write = proposed(bucket, transactions);
-    let (steps, made) = (std::mem::take(&mut write.steps), write.segments.len());
+    let (records, made) = (std::mem::take(&mut write.records), write.segments.len());
     bucket.put_in_place(write);
-    (steps, made)
+    (records, made)
 }
 
 fn proposed(bucket: &Bucket, transactions: &[Transaction]) -> Write {
@@ -54,16 +56,21 @@ fn proposed(bucket: &Bucket, transactions: &[Transaction]) -> Write {
 
 type Told = (Revision, Vec<Change>, Vec<(SystemTime, Key)>);
 
-fn told(steps: Vec<Step>) -> Vec<Told> {
-    let records = steps.into_iter().map(|step| step.record);
-    records
-        .map(|record| (record.revision, record.changes, record.reclaimed))
-        .collect()
+fn told(records: &[Arc<Record>]) -> Vec<Told> {
+    let told = |record: &Arc<Record>| {
+        let Record {
+            revision,
+            changes,
+            reclaimed,
+        } = Record::clone(record);
+        (revision, changes, reclaimed)
+    };
+    records.iter().map(told).collect()
 }
 
 fn told_by(history: History) -> Option<Vec<Told>> {
     match history {
-        History::Commits { steps, .. } => Some(told(steps)),
+        History::Commits { records, .. } => Some(told(&records)),
         History::Lost => None,
     }
 }
@@ -95,12 +102,12 @@ fn commits_that_share_a_write_are_one_segment_that_tells_each_of_them() {
             .put(key("b"), "2")
             .put(key("expired and put again"), "2"),
     );
-    let (steps, made) = write(&mut bucket, &transactions);
-    assert_eq!((steps.len(), made), (transactions.len(), 1));
+    let (records, made) = write(&mut bucket, &transactions);
+    assert_eq!((records.len(), made), (transactions.len(), 1));
     assert!(bucket.bytes.len() < 500, "{} bytes", bucket.bytes.len());
 
     let (head, history) = bucket.read(Some(&known)).unwrap();
-    let committed = told(steps);
+    let committed = told(&records);
     assert_eq!(committed[0].2.len(), 2);
     assert_eq!(told_by(history).unwrap(), committed);
     for head in [head, bucket.read(None).unwrap().0] {

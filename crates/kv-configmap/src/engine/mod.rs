@@ -37,7 +37,7 @@ mod life_tests;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use assemble::{Encoded, History, Segments, Step};
+pub(crate) use assemble::{Encoded, History, Segments};
 pub(crate) use decode::DecodeError;
 pub(crate) use edit::Edit;
 pub(crate) use envelope::format_of;

@@ -2,9 +2,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use kv_core::backend::Record;
 use kv_core::{Commit, Error, Result, Revision, Transaction};
 
-use super::assemble::Step;
 use super::edit::Edit;
 use super::group::NewCommit;
 use super::head::{CAPACITY, Excess, Head, Room};
@@ -57,7 +57,7 @@ pub(crate) struct Write {
     pub(crate) bytes: Bytes,
     pub(crate) batch: BatchId,
     /// The commits, in order.
-    pub(crate) steps: Vec<Step>,
+    pub(crate) records: Vec<Arc<Record>>,
     /// What has to be there before the head names it.
     pub(crate) segments: Vec<NewSegment>,
     pub(crate) has_edit: bool,
@@ -109,7 +109,7 @@ fn can_make_room(excess: Excess, base: &Head, layout: &Layout) -> bool {
 struct Draft {
     head: Head,
     outcomes: Vec<Result<Commit>>,
-    steps: Vec<Step>,
+    records: Vec<Arc<Record>>,
     segments: Vec<NewSegment>,
     has_edit: bool,
 }
@@ -134,7 +134,7 @@ impl Draft {
         let mut draft = Self {
             head,
             outcomes: Vec::new(),
-            steps: Vec::new(),
+            records: Vec::new(),
             segments: Vec::new(),
             has_edit,
         };
@@ -146,13 +146,13 @@ impl Draft {
                 }
                 Ok(mut evaluation) => {
                     // The first commit of a batch reclaims for all of them.
-                    let reclaims = reclaims && draft.steps.is_empty();
+                    let reclaims = reclaims && draft.records.is_empty();
                     let commit = NewCommit {
                         revision: next,
                         effects: std::mem::take(&mut evaluation.effects),
                         reclaimed: draft.head.expired(request.now, reclaims),
                     };
-                    draft.steps.push(draft.head.step(&commit));
+                    draft.records.push(Arc::new(draft.head.step(&commit)));
                     commits.push(commit);
                     let commit = evaluation.into_commit(next);
                     next = Revision::new(next.get() + 1);
@@ -167,27 +167,27 @@ impl Draft {
     }
 
     fn has_reclaimed(&self) -> bool {
-        self.steps
+        self.records
             .iter()
-            .any(|step| !step.record.reclaimed.is_empty())
+            .any(|record| !record.reclaimed.is_empty())
     }
 
     fn finish(self, base: &Head, request: &Request<'_>) -> Result<Proposal, (Excess, Box<Head>)> {
         let Self {
             mut head,
             outcomes,
-            steps,
+            records,
             segments,
             has_edit,
         } = self;
-        if steps.is_empty() && !has_edit {
+        if records.is_empty() && !has_edit {
             return Ok(Proposal {
                 outcomes,
                 write: None,
             });
         }
         head.record(request.batch);
-        let grows = head.snapshot().bytes() >= base.snapshot().bytes() && !steps.is_empty();
+        let grows = head.snapshot().bytes() >= base.snapshot().bytes() && !records.is_empty();
         let room = if grows {
             Room::ForGrowth
         } else {
@@ -200,7 +200,7 @@ impl Draft {
                     head,
                     bytes,
                     batch: request.batch,
-                    steps,
+                    records,
                     segments,
                     has_edit,
                 }),

@@ -92,22 +92,20 @@ impl Replica {
         self.state().snapshot.clone()
     }
 
-    /// Puts the state after one more commit in place, and tells the watchers.
-    pub fn publish(&self, snapshot: Snapshot, record: Record) {
+    /// Puts the state after one or more commits in place, oldest first, and tells the watchers of each.
+    ///
+    /// Of commits that were made together only the last state is wanted: one for each of them
+    /// would have every commit copy what the one before has changed.
+    pub fn publish(&self, snapshot: Snapshot, records: impl IntoIterator<Item = Arc<Record>>) {
+        let mut records = records.into_iter().peekable();
         let mut state = self.state();
-        if state.snapshot.revision() == Revision::ZERO {
-            state.first = record.revision;
+        if state.snapshot.revision() == Revision::ZERO
+            && let Some(first) = records.peek()
+        {
+            state.first = first.revision;
         }
+        records.for_each(|record| state.push(record));
         state.snapshot = snapshot;
-        state.history_bytes += record.bytes();
-        state.history.push_back(Arc::new(record));
-        while state.history.len() > HISTORY_COMMITS || state.history_bytes > HISTORY_BYTES {
-            let Some(oldest) = state.history.pop_front() else {
-                break;
-            };
-            state.history_bytes -= oldest.bytes();
-            state.complete_after = oldest.revision;
-        }
         drop(state);
         self.wake();
     }
@@ -127,16 +125,14 @@ impl Replica {
 
     /// Puts the first state in place that was read, with the commits that led to it after
     /// `after`, for those who resume a watch of another process.
-    pub fn begin(&self, snapshot: Snapshot, after: Revision, records: Vec<Record>) {
+    pub fn begin(&self, snapshot: Snapshot, after: Revision, records: Vec<Arc<Record>>) {
         let mut before = Snapshot::default();
         before.loaded_through(after);
         self.begin_anew(before, after, SnapshotReason::Lagged);
         if records.is_empty() {
             return self.skip_to(snapshot);
         }
-        for record in records {
-            self.publish(snapshot.clone(), record);
-        }
+        self.publish(snapshot, records);
     }
 
     /// Puts another form of the newest state in place, of the same revision.
@@ -196,6 +192,19 @@ impl Replica {
 }
 
 impl State {
+    /// Adds a commit to the history, which is kept within its bounds.
+    fn push(&mut self, record: Arc<Record>) {
+        self.history_bytes += record.bytes();
+        self.history.push_back(record);
+        while self.history.len() > HISTORY_COMMITS || self.history_bytes > HISTORY_BYTES {
+            let Some(oldest) = self.history.pop_front() else {
+                break;
+            };
+            self.history_bytes -= oldest.bytes();
+            self.complete_after = oldest.revision;
+        }
+    }
+
     fn has_all_after(&self, revision: Revision) -> bool {
         let is_earlier = revision != Revision::ZERO && revision < self.first;
         self.complete_after <= revision && revision <= self.snapshot.revision() && !is_earlier
@@ -500,7 +509,7 @@ mod tests {
                 changes,
                 reclaimed,
             };
-            self.replica.publish(snapshot, record);
+            self.replica.publish(snapshot, [Arc::new(record)]);
             revision
         }
 
@@ -548,6 +557,25 @@ mod tests {
         assert_eq!(told(&mut watch), [(second, vec![])], "told once");
         bench.clock.set(at(101));
         assert_eq!(told(&mut watch), [(second, keys(&["p3"]))]);
+    }
+
+    #[test]
+    fn commits_that_are_published_together_are_told_one_by_one_and_can_be_resumed_between() {
+        let (one, bench) = (Bench::new(), Bench::new());
+        let mut watch = bench.watch(WatchStart::Now);
+        for number in 1..=3 {
+            one.publish(100, &[(&format!("p{number}"), 200)]);
+        }
+        let records = one.replica.state().history.clone();
+        bench.replica.publish(one.replica.snapshot(), records);
+        let of = |numbers: std::ops::RangeInclusive<u64>| -> Vec<_> {
+            let told = |number| (Revision::new(number), vec![]);
+            numbers.map(told).collect()
+        };
+        assert_eq!(told(&mut watch), of(1..=3));
+        let mut resumed = bench.watch(WatchStart::After(Revision::new(1)));
+        assert_eq!(told(&mut resumed), of(2..=3));
+        assert_eq!(bench.replica.state().first, Revision::new(1));
     }
 
     /// A source of which the first read succeeds, while a commit is made that is published later.
