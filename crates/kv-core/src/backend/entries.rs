@@ -23,7 +23,9 @@ pub(super) struct Entries {
 
 #[derive(Clone, Debug)]
 enum Node {
-    Leaf(Arc<Sorted<Entry>>),
+    // A copy of a leaf shares its entries: to copy keys and values instead would go to two places in
+    // memory for each of them.
+    Leaf(Arc<Sorted<Arc<Entry>>>),
     Branch(Arc<Sorted<Child>>),
 }
 
@@ -68,8 +70,8 @@ impl Entries {
     }
 
     /// Puts an entry in the place of the one with its key, which it returns.
-    pub(super) fn insert(&mut self, entry: Entry) -> Option<Entry> {
-        let (replaced, split) = self.root.insert(entry);
+    pub(super) fn insert(&mut self, entry: Entry) -> Option<Arc<Entry>> {
+        let (replaced, split) = self.root.insert(Arc::new(entry));
         self.len += usize::from(replaced.is_none());
         if let (Some(right), Some(from)) = (split, self.root.first_key()) {
             let left = Child {
@@ -81,7 +83,7 @@ impl Entries {
         replaced
     }
 
-    pub(super) fn remove(&mut self, key: &str) -> Option<Entry> {
+    pub(super) fn remove(&mut self, key: &str) -> Option<Arc<Entry>> {
         // Nothing is copied for a key that is not there.
         self.get(key)?;
         let removed = self.root.remove(key);
@@ -125,7 +127,7 @@ impl Entries {
 
 impl Node {
     /// Returns what was replaced, and the right half where the node had to be split.
-    fn insert(&mut self, entry: Entry) -> (Option<Entry>, Option<Child>) {
+    fn insert(&mut self, entry: Arc<Entry>) -> (Option<Arc<Entry>>, Option<Child>) {
         match self {
             Self::Leaf(entries) => {
                 let entries = Arc::make_mut(entries);
@@ -153,7 +155,7 @@ impl Node {
         }
     }
 
-    fn remove(&mut self, key: &str) -> Option<Entry> {
+    fn remove(&mut self, key: &str) -> Option<Arc<Entry>> {
         match self {
             Self::Leaf(entries) => {
                 let index = entries.find(key).ok()?;
@@ -257,7 +259,7 @@ fn join(children: &mut Sorted<Child>, left: usize) {
 pub(super) struct Iter<'a> {
     /// What is left of each branch on the way to the leaf.
     path: Vec<slice::Iter<'a, Child>>,
-    leaf: slice::Iter<'a, Entry>,
+    leaf: slice::Iter<'a, Arc<Entry>>,
 }
 
 impl<'a> Iter<'a> {

@@ -1,6 +1,7 @@
 //! What has a key, in the order of the keys.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use crate::{Entry, Key};
 
@@ -8,7 +9,7 @@ pub(super) trait Keyed {
     fn key(&self) -> &Key;
 }
 
-impl Keyed for Entry {
+impl Keyed for Arc<Entry> {
     fn key(&self) -> &Key {
         &self.key
     }
@@ -154,13 +155,13 @@ mod tests {
 
     use crate::Revision;
 
-    fn entry(key: &str) -> Entry {
-        Entry {
+    fn entry(key: &str) -> Arc<Entry> {
+        Arc::new(Entry {
             key: Key::new(key).unwrap(),
             value: Bytes::new(),
             revision: Revision::ZERO,
             expires_at: None,
-        }
+        })
     }
 
     /// Some are the beginnings of others, some differ only after more bytes than a mark has.
@@ -168,7 +169,7 @@ mod tests {
         proptest::collection::vec("(common/)?(b{8})?[abc\u{1}]{1,3}", 1..60)
     }
 
-    fn agree(sorted: &Sorted<Entry>, model: &[String], asked: &[String]) {
+    fn agree(sorted: &Sorted<Arc<Entry>>, model: &[String], asked: &[String]) {
         let found = sorted.parts().iter().map(|entry| entry.key.as_str());
         assert!(found.eq(model));
         for key in model.iter().chain(asked) {
@@ -187,11 +188,11 @@ mod tests {
             asked in keys(),
             at in 0..60_usize,
         ) {
-            let (mut sorted, mut model) = (Sorted::<Entry>::default(), Vec::<String>::new());
+            let (mut sorted, mut model) = (Sorted::<Arc<Entry>>::default(), Vec::<String>::new());
             for (step, key) in steps.iter().enumerate() {
                 match model.binary_search(key) {
                     Ok(index) if step % 2 == 0 => {
-                        prop_assert_eq!(sorted.remove(index).key, Key::new(model.remove(index))?);
+                        prop_assert_eq!(&sorted.remove(index).key, &Key::new(model.remove(index))?);
                     }
                     Ok(index) => drop(sorted.replace(index, entry(key))),
                     Err(index) => {
@@ -208,7 +209,7 @@ mod tests {
             sorted.append(right);
             agree(&sorted, &model, &asked);
             while !model.is_empty() {
-                prop_assert_eq!(sorted.remove(0).key, Key::new(model.remove(0))?);
+                prop_assert_eq!(&sorted.remove(0).key, &Key::new(model.remove(0))?);
                 agree(&sorted, &model, &asked);
             }
         }
