@@ -59,6 +59,11 @@ impl Finding {
         self
     }
 
+    pub(crate) fn sides(mut self, sides: Vec<(String, String)>) -> Self {
+        self.sides.extend(sides);
+        self
+    }
+
     pub(crate) fn is_reached(&self) -> bool {
         self.is_within(self.bound)
     }

@@ -22,6 +22,7 @@ mod raw;
 mod rounds;
 mod server;
 mod stores;
+mod times;
 mod worker;
 
 use std::path::PathBuf;

@@ -23,13 +23,18 @@ impl Servers {
         }
     }
 
-    /// The bytes of keys and values that were put into etcd since its start.
-    pub(crate) async fn put_bytes(&self) -> anyhow::Result<f64> {
+    /// What etcd tells of itself.
+    pub(crate) async fn metrics(&self) -> anyhow::Result<String> {
         let url = self.metrics.clone();
         let text = tokio::task::spawn_blocking(move || {
             ureq::get(&url).call()?.body_mut().read_to_string()
         });
-        let text = text.await?.context("etcd did not tell its metrics")?;
+        text.await?.context("etcd did not tell its metrics")
+    }
+
+    /// The bytes of keys and values that were put into etcd since its start.
+    pub(crate) async fn put_bytes(&self) -> anyhow::Result<f64> {
+        let text = self.metrics().await?;
         let name = "etcd_debugging_mvcc_total_put_size_in_bytes ";
         let value = text.lines().find_map(|line| line.strip_prefix(name));
         let value = value.with_context(|| format!("etcd has no metric {name}"))?;

@@ -25,10 +25,13 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::counting::{Counter, counted_client};
-use crate::drive::Samples;
+use crate::data::noise;
+use crate::drive::{Samples, drive};
 use crate::environment::{Environment, config};
 use crate::opened::Opened;
+use crate::raw::RawMap;
 use crate::server::memory_bytes;
+use crate::stores::VALUE_BYTES;
 
 #[derive(Debug, Args)]
 pub(crate) struct Worker {
@@ -54,6 +57,13 @@ enum Task {
         millis: u64,
         #[arg(long)]
         has_budget: bool,
+    },
+    /// Replace an object of its own by hand, and read the head of the bucket after each time
+    PutApart {
+        #[arg(long)]
+        number: usize,
+        #[arg(long)]
+        millis: u64,
     },
     /// Tell how old each value is when its event comes
     Watch {
@@ -123,6 +133,14 @@ impl Worker {
                 let turn = Duration::from_millis(millis);
                 tell(&count_up(&store, &counter, number, tasks, turn).await?)
             }
+            Task::PutApart { number, millis } => {
+                let name = format!("{}-apart-{number}", self.bucket);
+                let own = RawMap::create(client.clone(), &self.namespace, &name).await?;
+                let head = Api::namespaced(client, &self.namespace);
+                wait_for_begin().await?;
+                let turn = Duration::from_millis(millis);
+                tell(&put_apart(own, head, self.bucket, turn).await?)
+            }
             Task::Watch { events } => {
                 let store = buckets.open(&self.bucket, OpenMode::Open).await?;
                 watch(&store, events).await
@@ -164,6 +182,25 @@ async fn count_up(
         },
         conflicts: counter.take().conflicts,
     })
+}
+
+/// What a put would take at least that others were to commit: to tell them of it without a conflict,
+/// and to read what has become of it.
+async fn put_apart(
+    own: RawMap,
+    heads: Api<ConfigMap>,
+    bucket: String,
+    turn: Duration,
+) -> anyhow::Result<Samples> {
+    drive(1, turn, move |_, number| {
+        let (own, heads, bucket) = (own.clone(), heads.clone(), bucket.clone());
+        async move {
+            own.put(noise(number, VALUE_BYTES).to_vec()).await?;
+            heads.get(&bucket).await?;
+            Ok(())
+        }
+    })
+    .await
 }
 
 async fn watch(store: &impl WatchStore, events: usize) -> anyhow::Result<()> {
@@ -299,6 +336,37 @@ impl Running {
     }
 }
 
+/// Has processes begin with a task of each at the same time, once all are ready for it.
+async fn at_once<T: for<'a> Deserialize<'a>>(
+    env: &Environment,
+    bucket: &str,
+    tasks: impl Iterator<Item = Vec<String>>,
+) -> anyhow::Result<Vec<T>> {
+    let running = tasks.map(|task| Running::start(env, bucket, &task));
+    let mut running = running.collect::<anyhow::Result<Vec<_>>>()?;
+    for worker in &mut running {
+        worker.ready().await?;
+    }
+    for worker in &mut running {
+        worker.begin().await?;
+    }
+    try_join_all(running.into_iter().map(Running::found)).await
+}
+
+/// Has so many processes replace an object each.
+pub(crate) async fn put_apart_processes(
+    env: &Environment,
+    bucket: &str,
+    processes: usize,
+    turn: Duration,
+) -> anyhow::Result<Vec<Samples>> {
+    let task = |number| {
+        let turn = format!("--millis={}", turn.as_millis());
+        vec!["put-apart".to_owned(), format!("--number={number}"), turn]
+    };
+    at_once(env, bucket, (0..processes).map(task)).await
+}
+
 /// Has so many processes, of so many tasks each, put into a bucket at the same time.
 pub(crate) async fn put_processes(
     env: &Environment,
@@ -308,19 +376,12 @@ pub(crate) async fn put_processes(
     turn: Duration,
     has_budget: bool,
 ) -> anyhow::Result<Vec<CountedUp>> {
-    let mut running = Vec::new();
-    for number in 0..processes {
+    let task = |number| {
         let mut task = vec!["put".to_owned(), format!("--number={number}")];
         task.push(format!("--tasks={tasks}"));
         task.push(format!("--millis={}", turn.as_millis()));
         task.extend(has_budget.then(|| "--has-budget".to_owned()));
-        running.push(Running::start(env, bucket, &task)?);
-    }
-    for worker in &mut running {
-        worker.ready().await?;
-    }
-    for worker in &mut running {
-        worker.begin().await?;
-    }
-    try_join_all(running.into_iter().map(Running::found)).await
+        task
+    };
+    at_once(env, bucket, (0..processes).map(task)).await
 }

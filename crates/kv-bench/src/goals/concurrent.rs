@@ -16,6 +16,7 @@ use crate::page::Curve;
 use crate::raw::RawMap;
 use crate::rounds::{Measured, Side, interleave, median};
 use crate::stores::{VALUE_BYTES, create, puts};
+use crate::times::Times;
 use crate::worker;
 
 const PROCESSES: usize = 16;
@@ -37,6 +38,17 @@ pub(super) async fn tasks(env: &Environment, report: &mut Report) -> anyhow::Res
             Side::new("ours", ours(&with)),
             Side::new("etcd", || env.go.etcd(tasks, turn)),
         ];
+        if tasks >= 64 {
+            let name = format!("tasks-{tasks}-raw");
+            let raw = RawMap::create(env.client()?, &env.namespace, &name).await?;
+            sides.push(Side::new("a raw PUT of all values", move || {
+                let raw = raw.clone();
+                drive(1, turn, move |_, _| {
+                    let (raw, values) = (raw.clone(), noise(rand::random(), tasks * VALUE_BYTES));
+                    async move { raw.put(values.to_vec()).await }
+                })
+            }));
+        }
         if tasks == 64 {
             sides.push(Side::new("k8s-kv", || async {
                 // A put of theirs takes about a second.
@@ -45,14 +57,6 @@ pub(super) async fn tasks(env: &Environment, report: &mut Report) -> anyhow::Res
                 Ok(found.samples)
             }));
             sides.push(Side::new("ours, within its burst", ours(&within)));
-            let raw = RawMap::create(env.client()?, &env.namespace, "tasks-raw").await?;
-            sides.push(Side::new("a raw PUT of 64 values", move || {
-                let raw = raw.clone();
-                drive(1, turn, move |_, _| {
-                    let (raw, values) = (raw.clone(), noise(rand::random(), 64 * VALUE_BYTES));
-                    async move { raw.put(values.to_vec()).await }
-                })
-            }));
         }
         let measured = interleave(env.effort, &mut sides).await?;
         for (side, curve) in curves.iter_mut().enumerate() {
@@ -61,32 +65,58 @@ pub(super) async fn tasks(env: &Environment, report: &mut Report) -> anyhow::Res
                 .push((tasks as f64, measured.median(side, Samples::rate)));
         }
         report.findings.extend(judge(tasks, &measured));
+        if tasks >= 64 {
+            report
+                .findings
+                .push(time_of_writes(env, ours(&with), tasks).await?);
+        }
     }
     report.curves.extend(curves);
     Ok(())
+}
+
+/// Where the time goes that the puts of all tasks take together.
+async fn time_of_writes<F>(
+    env: &Environment,
+    mut turn: impl FnMut() -> F,
+    tasks: usize,
+) -> anyhow::Result<Finding>
+where
+    F: Future<Output = anyhow::Result<Samples>>,
+{
+    let before = Times::now(env).await?;
+    let samples = turn().await?;
+    let times = Times::now(env).await?.sides_since(before);
+    let what = format!("time of one put of each of {tasks} tasks, on the average");
+    let mean = tasks as f64 * 1e3 / samples.rate();
+    let finding = Finding::ratio(4, what, mean, Bound::None).figure("ms");
+    Ok(finding.sides(times))
 }
 
 fn judge(tasks: usize, measured: &Measured) -> Vec<Finding> {
     let figure = |side: usize| rate(measured.median(side, Samples::rate));
     let ratio = |side: usize| measured.ratio(0, side, Samples::rate);
     let to_etcd = |wanted: f64| {
+        // About the most that can share one write after the other through this API server.
+        let most = tasks as f64 * measured.median(2, Samples::rate);
+        let of_etcd = tasks as f64 * measured.ratio(2, 1, Samples::rate);
         let what = format!("puts/s of {tasks} tasks to etcd's");
         Finding::ratio(4, what, ratio(1), Bound::AtLeast(wanted))
             .side("ours", figure(0))
             .side("etcd", figure(1))
+            .side(
+                format!("{tasks} in each raw PUT"),
+                format!("{} ({of_etcd:.2}x)", rate(most)),
+            )
     };
     match tasks {
         64 => {
             let what = "puts/s of 64 tasks to k8s-kv's";
-            let to_k8s_kv = Finding::ratio(4, what, ratio(2), Bound::AtLeast(60.0))
+            let to_k8s_kv = Finding::ratio(4, what, ratio(3), Bound::AtLeast(60.0))
                 .side("ours", figure(0))
-                .side("k8s-kv", figure(2))
-                .side("ours, within its burst", figure(3));
-            // About the most that can share one write after the other through this API server.
-            let most = 64.0 * measured.median(4, Samples::rate);
-            let of_etcd = 64.0 * measured.ratio(4, 1, Samples::rate);
-            let limit = format!("{} ({of_etcd:.2}x)", rate(most));
-            vec![to_k8s_kv, to_etcd(1.0).side("64 in each raw PUT", limit)]
+                .side("k8s-kv", figure(3))
+                .side("ours, within its burst", figure(4));
+            vec![to_k8s_kv, to_etcd(1.0)]
         }
         512 => vec![to_etcd(2.0)],
         _ => Vec::new(),
@@ -114,6 +144,8 @@ struct Round {
     k8s_kv: Crowd,
     /// Puts a second of a process that is alone.
     alone: f64,
+    /// Writes a second of processes that each replace an object of their own and then read the bucket's.
+    apart: f64,
 }
 
 /// What processes have put side by side.
@@ -128,7 +160,12 @@ impl Round {
         let bucket = format!("processes-{tasks}-{round}");
         let within = format!("{bucket}-budget");
         let turn = env.effort.turn * 2;
-        let alone = ours(env, &format!("{bucket}-alone"), (1, tasks), turn, false).await?;
+        let of_one = format!("{bucket}-alone");
+        let alone = ours(env, &of_one, (1, tasks), turn, false).await?;
+        let apart = match tasks {
+            1 => worker::put_apart_processes(env, &of_one, PROCESSES, turn).await?,
+            _ => Vec::new(),
+        };
         // Each process has to have had several turns.
         let ours_turn = turn * 2;
         Ok(Self {
@@ -136,6 +173,7 @@ impl Round {
             k8s_kv: theirs(env, tasks, turn).await?,
             within_budget: ours(env, &within, (PROCESSES, tasks), turn, true).await?,
             alone: alone.total(),
+            apart: apart.iter().map(Samples::rate).sum(),
         })
     }
 
@@ -152,8 +190,14 @@ impl Round {
         };
         // In a short turn they may not get a single put through.
         let to_theirs = of(|round| round.ours.total() / round.k8s_kv.total().max(0.1));
-        let alone_to_theirs = of(|round| round.alone / round.k8s_kv.total().max(0.1));
-        let alone = format!("{} ({alone_to_theirs:.1}x)", rate(of(|round| round.alone)));
+        let limit = |figure: fn(&Self) -> f64| {
+            let to_theirs = median(
+                rounds
+                    .iter()
+                    .map(|round| figure(round) / round.k8s_kv.total().max(0.1)),
+            );
+            format!("{} ({to_theirs:.1}x)", rate(of(figure)))
+        };
         let what = format!("puts/s of {who}, to k8s-kv's with a retry loop");
         let faster = Finding::ratio(5, what, to_theirs, Bound::AtLeast(20.0))
             .side("ours", side(|round| &round.ours))
@@ -162,7 +206,14 @@ impl Round {
                 "ours, within their bursts",
                 side(|round| &round.within_budget),
             )
-            .side("ours, one process alone", alone);
+            .side("ours, one process alone", limit(|round| round.alone));
+        let faster = match tasks {
+            1 => faster.side(
+                "each an object of its own, and a GET",
+                limit(|round| round.apart),
+            ),
+            _ => faster,
+        };
         let slowest = of(|round| round.ours.slowest_to_mean());
         let what = format!("slowest of {who}, to their mean");
         let theirs = of(|round| round.k8s_kv.slowest_to_mean());
