@@ -365,10 +365,7 @@ impl Cell {
             (History::Commits { after, records }, Some(at))
                 if leads_on_from(at, after, &records) =>
             {
-                let records = told(records, at, bug);
-                if !records.is_empty() {
-                    replica.publish(snapshot, records);
-                }
+                replica.publish(snapshot, told(records, at, bug));
             }
             (History::Lost, Some(Revision::ZERO)) if snapshot.is_empty() => {}
             (History::Lost, Some(_)) if bug == Some(Bug::GapNotTold) => {
@@ -378,7 +375,7 @@ impl Cell {
                     changes,
                     reclaimed,
                 };
-                replica.publish(snapshot, [Arc::new(record)]);
+                replica.publish(snapshot, vec![Arc::new(record)]);
             }
             _ => replica.skip_to(snapshot),
         }

@@ -77,7 +77,7 @@ impl Bucket {
             changes,
             reclaimed,
         };
-        self.replica.publish(after, [Arc::new(record)]);
+        self.replica.publish(after, vec![Arc::new(record)]);
         Ok(evaluation.into_commit(revision))
     }
 

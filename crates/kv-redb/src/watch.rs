@@ -69,8 +69,8 @@ impl Published {
                 expiring.clone()
             }
         };
-        self.replica
-            .publish(state, records.into_iter().map(Arc::new));
+        let records = records.into_iter().map(Arc::new);
+        self.replica.publish(state, records.collect());
     }
 
     /// Tells of a teardown, before which `last` was the highest revision.

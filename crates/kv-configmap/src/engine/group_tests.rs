@@ -57,15 +57,10 @@ fn proposed(bucket: &Bucket, transactions: &[Transaction]) -> Write {
 type Told = (Revision, Vec<Change>, Vec<(SystemTime, Key)>);
 
 fn told(records: &[Arc<Record>]) -> Vec<Told> {
-    let told = |record: &Arc<Record>| {
-        let Record {
-            revision,
-            changes,
-            reclaimed,
-        } = Record::clone(record);
-        (revision, changes, reclaimed)
-    };
-    records.iter().map(told).collect()
+    let records = records.iter().map(|record| Record::clone(record));
+    records
+        .map(|record| (record.revision, record.changes, record.reclaimed))
+        .collect()
 }
 
 fn told_by(history: History) -> Option<Vec<Told>> {

@@ -92,19 +92,20 @@ impl Replica {
         self.state().snapshot.clone()
     }
 
-    /// Puts the state after one or more commits in place, oldest first, and tells the watchers of each.
+    /// Puts the state after these commits in place, and tells the watchers of each of them, oldest
+    /// first. Where there is none, there is nothing to tell, and all stays as it is.
     ///
     /// Of commits that were made together only the last state is wanted: one for each of them
     /// would have every commit copy what the one before has changed.
-    pub fn publish(&self, snapshot: Snapshot, records: impl IntoIterator<Item = Arc<Record>>) {
-        let mut records = records.into_iter().peekable();
+    pub fn publish(&self, snapshot: Snapshot, records: Vec<Arc<Record>>) {
+        let Some(first) = records.first() else {
+            return;
+        };
         let mut state = self.state();
-        if state.snapshot.revision() == Revision::ZERO
-            && let Some(first) = records.peek()
-        {
+        if state.snapshot.revision() == Revision::ZERO {
             state.first = first.revision;
         }
-        records.for_each(|record| state.push(record));
+        state.extend(records);
         state.snapshot = snapshot;
         drop(state);
         self.wake();
@@ -192,11 +193,13 @@ impl Replica {
 }
 
 impl State {
-    /// Adds a commit to the history, which is kept within its bounds.
-    fn push(&mut self, record: Arc<Record>) {
-        self.history_bytes += record.bytes();
-        self.history.push_back(record);
-        while self.history.len() > HISTORY_COMMITS || self.history_bytes > HISTORY_BYTES {
+    /// Adds commits to the history, which is kept within its bounds. Of those that come together none
+    /// is too many: who has been told all before them has not had the time to fall behind.
+    fn extend(&mut self, records: Vec<Arc<Record>>) {
+        let most = HISTORY_COMMITS.max(records.len());
+        self.history_bytes += records.iter().map(|record| record.bytes()).sum::<usize>();
+        self.history.extend(records);
+        while self.history.len() > most || self.history_bytes > HISTORY_BYTES {
             let Some(oldest) = self.history.pop_front() else {
                 break;
             };
@@ -509,7 +512,7 @@ mod tests {
                 changes,
                 reclaimed,
             };
-            self.replica.publish(snapshot, [Arc::new(record)]);
+            self.replica.publish(snapshot, vec![Arc::new(record)]);
             revision
         }
 
@@ -566,7 +569,7 @@ mod tests {
         for number in 1..=3 {
             one.publish(100, &[(&format!("p{number}"), 200)]);
         }
-        let records = one.replica.state().history.clone();
+        let records = Vec::from(one.replica.state().history.clone());
         bench.replica.publish(one.replica.snapshot(), records);
         let of = |numbers: std::ops::RangeInclusive<u64>| -> Vec<_> {
             let told = |number| (Revision::new(number), vec![]);
@@ -576,6 +579,33 @@ mod tests {
         let mut resumed = bench.watch(WatchStart::After(Revision::new(1)));
         assert_eq!(told(&mut resumed), of(2..=3));
         assert_eq!(bench.replica.state().first, Revision::new(1));
+    }
+
+    #[test]
+    fn who_has_been_told_all_is_told_of_more_commits_than_are_kept_where_they_come_together() {
+        let bench = Bench::new();
+        let mut watch = bench.watch(WatchStart::Now);
+        let count = HISTORY_COMMITS as u64 + 500;
+        let record = |number| {
+            let revision = Revision::new(number);
+            let (changes, reclaimed) = (vec![put("p", 200, revision).1], vec![]);
+            Arc::new(Record {
+                revision,
+                changes,
+                reclaimed,
+            })
+        };
+        let mut snapshot = Snapshot::default();
+        snapshot.loaded_through(Revision::new(count));
+        bench
+            .replica
+            .publish(snapshot, (1..=count).map(record).collect());
+        let expected: Vec<_> = (1..=count)
+            .map(|one| (Revision::new(one), vec![]))
+            .collect();
+        assert_eq!(told(&mut watch), expected);
+        bench.publish(100, &[("p", 200)]);
+        assert_eq!(bench.replica.state().history.len(), HISTORY_COMMITS);
     }
 
     /// A source of which the first read succeeds, while a commit is made that is published later.
