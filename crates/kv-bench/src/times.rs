@@ -17,7 +17,7 @@ struct Total {
 
 /// What the servers have spent on writes of ConfigMaps.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Times {
+pub(crate) struct ServerTimes {
     /// Requests that make an object, in the API server.
     creates: Total,
     /// Requests that replace an object, in the API server.
@@ -28,7 +28,7 @@ pub(crate) struct Times {
     syncs: Total,
 }
 
-impl Times {
+impl ServerTimes {
     /// All since the servers began.
     pub(crate) async fn now(env: &Environment) -> anyhow::Result<Self> {
         let request = Request::get("/metrics").body(Vec::new())?;

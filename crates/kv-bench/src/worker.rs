@@ -58,12 +58,15 @@ enum Task {
         #[arg(long)]
         has_budget: bool,
     },
-    /// Replace an object of its own by hand, and read the head of the bucket after each time
+    /// Replace an object of its own by hand
     PutApart {
         #[arg(long)]
         number: usize,
         #[arg(long)]
         millis: u64,
+        /// Read the head of the bucket after each time
+        #[arg(long)]
+        reads: bool,
     },
     /// Tell how old each value is when its event comes
     Watch {
@@ -133,13 +136,17 @@ impl Worker {
                 let turn = Duration::from_millis(millis);
                 tell(&count_up(&store, &counter, number, tasks, turn).await?)
             }
-            Task::PutApart { number, millis } => {
-                let name = format!("{}-apart-{number}", self.bucket);
+            Task::PutApart {
+                number,
+                millis,
+                reads,
+            } => {
+                let name = format!("{}-apart-{number}-{reads}", self.bucket);
                 let own = RawMap::create(client.clone(), &self.namespace, &name).await?;
-                let head = Api::namespaced(client, &self.namespace);
+                let heads = Api::namespaced(client, &self.namespace);
+                let read = reads.then_some((heads, self.bucket));
                 wait_for_begin().await?;
-                let turn = Duration::from_millis(millis);
-                tell(&put_apart(own, head, self.bucket, turn).await?)
+                tell(&replace_own(own, read, Duration::from_millis(millis)).await?)
             }
             Task::Watch { events } => {
                 let store = buckets.open(&self.bucket, OpenMode::Open).await?;
@@ -184,19 +191,20 @@ async fn count_up(
     })
 }
 
-/// What a put would take at least that others were to commit: to tell them of it without a conflict,
-/// and to read what has become of it.
-async fn put_apart(
+/// What a process would do that has others commit for it: it tells them of its put, without a conflict,
+/// and may `read` what has become of it.
+async fn replace_own(
     own: RawMap,
-    heads: Api<ConfigMap>,
-    bucket: String,
+    read: Option<(Api<ConfigMap>, String)>,
     turn: Duration,
 ) -> anyhow::Result<Samples> {
     drive(1, turn, move |_, number| {
-        let (own, heads, bucket) = (own.clone(), heads.clone(), bucket.clone());
+        let (own, read) = (own.clone(), read.clone());
         async move {
             own.put(noise(number, VALUE_BYTES).to_vec()).await?;
-            heads.get(&bucket).await?;
+            if let Some((heads, bucket)) = read {
+                heads.get(&bucket).await?;
+            }
             Ok(())
         }
     })
@@ -353,18 +361,23 @@ async fn at_once<T: for<'a> Deserialize<'a>>(
     try_join_all(running.into_iter().map(Running::found)).await
 }
 
-/// Has so many processes replace an object each.
-pub(crate) async fn put_apart_processes(
+/// How many writes a second so many processes get that replace an object each, and may read the head of
+/// the bucket after each time.
+pub(crate) async fn put_apart(
     env: &Environment,
     bucket: &str,
     processes: usize,
     turn: Duration,
-) -> anyhow::Result<Vec<Samples>> {
+    reads: bool,
+) -> anyhow::Result<f64> {
     let task = |number| {
-        let turn = format!("--millis={}", turn.as_millis());
-        vec!["put-apart".to_owned(), format!("--number={number}"), turn]
+        let mut task = vec!["put-apart".to_owned(), format!("--number={number}")];
+        task.push(format!("--millis={}", turn.as_millis()));
+        task.extend(reads.then(|| "--reads".to_owned()));
+        task
     };
-    at_once(env, bucket, (0..processes).map(task)).await
+    let found: Vec<Samples> = at_once(env, bucket, (0..processes).map(task)).await?;
+    Ok(found.iter().map(Samples::rate).sum())
 }
 
 /// Has so many processes, of so many tasks each, put into a bucket at the same time.

@@ -17,7 +17,7 @@ use crate::page::Curve;
 use crate::raw::RawMap;
 use crate::rounds::{Effort, Side, interleave};
 use crate::stores::{SIZES, VALUE_BYTES, create, filled, of_size, put, put_side, settle};
-use crate::times::Times;
+use crate::times::ServerTimes;
 
 /// Goal 1: a put is one request, and hardly more with flushes, merges and sweeps.
 pub(super) async fn requests(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
@@ -30,11 +30,12 @@ pub(super) async fn requests(env: &Environment, report: &mut Report) -> anyhow::
     repeat(20, |_| put(&*store, puts)).await?;
     let alone = counter.take().requests() as f64 / 20.0;
 
-    let (before, times) = (Spent::now(env)?, Times::now(env).await?);
+    let times = ServerTimes::now(env).await?;
+    let before = Spent::now(env)?;
     let samples = repeat(puts, |_| put(&*store, puts)).await?;
-    let times = Times::now(env).await?.sides_since(times);
     settle(&store).await?;
     let (client, server) = before.each(env, puts)?;
+    let times = ServerTimes::now(env).await?.sides_since(times);
     // Segments that were merged away are removed half a minute later.
     tokio::time::sleep(Duration::from_secs(32)).await;
     let counts = counter.take();
