@@ -9,6 +9,7 @@
 )]
 
 mod chart;
+mod combined;
 mod counting;
 mod data;
 mod drive;

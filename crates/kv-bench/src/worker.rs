@@ -24,14 +24,12 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
+use crate::combined::Combined;
 use crate::counting::{Counter, counted_client};
-use crate::data::noise;
-use crate::drive::{Samples, drive};
+use crate::drive::Samples;
 use crate::environment::{Environment, config};
 use crate::opened::Opened;
-use crate::raw::RawMap;
 use crate::server::memory_bytes;
-use crate::stores::VALUE_BYTES;
 
 #[derive(Debug, Args)]
 pub(crate) struct Worker {
@@ -58,15 +56,12 @@ enum Task {
         #[arg(long)]
         has_budget: bool,
     },
-    /// Replace an object of its own by hand
-    PutApart {
+    /// Put by hand, where the first of all processes writes for all
+    PutCombined {
         #[arg(long)]
         number: usize,
         #[arg(long)]
         millis: u64,
-        /// Read the head of the bucket after each time
-        #[arg(long)]
-        reads: bool,
     },
     /// Tell how old each value is when its event comes
     Watch {
@@ -136,17 +131,11 @@ impl Worker {
                 let turn = Duration::from_millis(millis);
                 tell(&count_up(&store, &counter, number, tasks, turn).await?)
             }
-            Task::PutApart {
-                number,
-                millis,
-                reads,
-            } => {
-                let name = format!("{}-apart-{number}-{reads}", self.bucket);
-                let own = RawMap::create(client.clone(), &self.namespace, &name).await?;
-                let heads = Api::namespaced(client, &self.namespace);
-                let read = reads.then_some((heads, self.bucket));
+            Task::PutCombined { number, millis } => {
+                let maps = Api::namespaced(client, &self.namespace);
+                let process = Combined::create(maps, self.bucket, number).await?;
                 wait_for_begin().await?;
-                tell(&replace_own(own, read, Duration::from_millis(millis)).await?)
+                tell(&process.put(Duration::from_millis(millis)).await?)
             }
             Task::Watch { events } => {
                 let store = buckets.open(&self.bucket, OpenMode::Open).await?;
@@ -189,26 +178,6 @@ async fn count_up(
         },
         conflicts: counter.take().conflicts,
     })
-}
-
-/// What a process would do that has others commit for it: it tells them of its put, without a conflict,
-/// and may `read` what has become of it.
-async fn replace_own(
-    own: RawMap,
-    read: Option<(Api<ConfigMap>, String)>,
-    turn: Duration,
-) -> anyhow::Result<Samples> {
-    drive(1, turn, move |_, number| {
-        let (own, read) = (own.clone(), read.clone());
-        async move {
-            own.put(noise(number, VALUE_BYTES).to_vec()).await?;
-            if let Some((heads, bucket)) = read {
-                heads.get(&bucket).await?;
-            }
-            Ok(())
-        }
-    })
-    .await
 }
 
 async fn watch(store: &impl WatchStore, events: usize) -> anyhow::Result<()> {
@@ -361,20 +330,20 @@ async fn at_once<T: for<'a> Deserialize<'a>>(
     try_join_all(running.into_iter().map(Running::found)).await
 }
 
-/// How many writes a second so many processes get that replace an object each, and may read the head of
-/// the bucket after each time.
-pub(crate) async fn put_apart(
+/// How many puts a second so many processes get that have one of them write for all.
+pub(crate) async fn put_combined(
     env: &Environment,
     bucket: &str,
     processes: usize,
     turn: Duration,
-    reads: bool,
 ) -> anyhow::Result<f64> {
     let task = |number| {
-        let mut task = vec!["put-apart".to_owned(), format!("--number={number}")];
-        task.push(format!("--millis={}", turn.as_millis()));
-        task.extend(reads.then(|| "--reads".to_owned()));
-        task
+        let turn = format!("--millis={}", turn.as_millis());
+        vec![
+            "put-combined".to_owned(),
+            format!("--number={number}"),
+            turn,
+        ]
     };
     let found: Vec<Samples> = at_once(env, bucket, (0..processes).map(task)).await?;
     Ok(found.iter().map(Samples::rate).sum())

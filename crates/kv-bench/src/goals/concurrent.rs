@@ -144,10 +144,8 @@ struct Round {
     k8s_kv: Crowd,
     /// Puts a second of a process that is alone.
     alone: f64,
-    /// The same of processes that each replace an object of their own, and of those that read the bucket's
-    /// head after each time. Nothing is committed by them.
-    apart: f64,
-    apart_and_read: f64,
+    /// The same of processes that have one of them write for all, by hand.
+    combined: f64,
 }
 
 /// What processes have put side by side.
@@ -162,13 +160,11 @@ impl Round {
         let bucket = format!("processes-{tasks}-{round}");
         let within = format!("{bucket}-budget");
         let turn = env.effort.turn * 2;
-        let of_one = format!("{bucket}-alone");
-        let alone = ours(env, &of_one, (1, tasks), turn, false).await?;
-        let [mut apart, mut apart_and_read] = [0.0; 2];
-        if tasks == 1 {
-            apart = worker::put_apart(env, &of_one, PROCESSES, turn, false).await?;
-            apart_and_read = worker::put_apart(env, &of_one, PROCESSES, turn, true).await?;
-        }
+        let alone = ours(env, &format!("{bucket}-alone"), (1, tasks), turn, false).await?;
+        let combined = match tasks {
+            1 => worker::put_combined(env, &bucket, PROCESSES, turn).await?,
+            _ => f64::NAN,
+        };
         // Each process has to have had several turns.
         let ours_turn = turn * 2;
         Ok(Self {
@@ -176,8 +172,7 @@ impl Round {
             k8s_kv: theirs(env, tasks, turn).await?,
             within_budget: ours(env, &within, (PROCESSES, tasks), turn, true).await?,
             alone: alone.total(),
-            apart,
-            apart_and_read,
+            combined,
         })
     }
 
@@ -212,15 +207,10 @@ impl Round {
             )
             .side("ours, one process alone", limit(|round| round.alone));
         let faster = match tasks {
-            1 => faster
-                .side(
-                    "only a PUT each, of objects of their own",
-                    limit(|round| round.apart),
-                )
-                .side(
-                    "the same and a GET each",
-                    limit(|round| round.apart_and_read),
-                ),
+            1 => faster.side(
+                "one writing for all, by hand",
+                limit(|round| round.combined),
+            ),
             _ => faster,
         };
         let slowest = of(|round| round.ours.slowest_to_mean());
