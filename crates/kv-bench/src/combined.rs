@@ -14,6 +14,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ObjectMeta, PostParams, WatchEvent, WatchParams};
 use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 
 use crate::data::noise;
 use crate::drive::{Samples, drive};
@@ -22,6 +23,9 @@ use crate::stores::VALUE_BYTES;
 /// What names the head and the lanes of a bucket, as a label of the lanes.
 const LABEL: &str = "kv-bench-lane-of";
 const PUT: &str = "put";
+
+/// How long a put may take; by then nobody writes any more.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// One process among them.
 #[derive(Clone)]
@@ -63,7 +67,8 @@ impl Combined {
             let lanes = WatchParams::default().labels(&format!("{LABEL}={}", self.bucket));
             tokio::spawn(self.clone().write_for_all(self.follow(lanes).await?));
         }
-        drive(1, turn, move |_, number| {
+        let is_first = self.is_first();
+        let samples = drive(1, turn, move |_, number| {
             let (process, mut committed) = (self.clone(), committed.clone());
             async move {
                 let lane = process.lane(number + 1);
@@ -71,11 +76,16 @@ impl Combined {
                 let (name, parameters) = (process.lane_name(), PostParams::default());
                 process.maps.replace(&name, &parameters, &lane).await?;
                 let is_in = |puts: &Puts| puts.get(&name) == put.as_ref();
-                committed.wait_for(is_in).await?;
+                timeout(LONGEST, committed.wait_for(is_in)).await??;
                 Ok(())
             }
         })
-        .await
+        .await;
+        if is_first {
+            // The last puts of the others wait for it.
+            sleep(Duration::from_secs(1)).await;
+        }
+        samples
     }
 
     /// Takes over what the objects hold that a watch tells of.
