@@ -304,7 +304,8 @@ impl Shared {
         match (&read.known, &cell.known) {
             (read, known) if read.is_same(known) => {}
             _ if unchanged => cell.put(read, &self.replica, self.hooks.bug()),
-            (Known::Present(one), Known::Present(known)) if one.version < known.version => {}
+            (Known::Present(one), Known::Present(known))
+                if one.version < known.version && !self.hooks.has(Bug::KnownStateGoesBack) => {}
             (Known::Present(_), Known::Present(_)) => {
                 cell.put(read, &self.replica, self.hooks.bug());
             }
