@@ -75,8 +75,10 @@ pub enum Bug {
     AnswerBeforeWrite,
     /// A linearizable read is answered from what is known.
     StaleRead,
-    /// An older state is taken over after a newer one.
+    /// What a write of ours led to is taken over after a newer state.
     KnownStateGoesBack,
+    /// What a read found is taken over after a newer state.
+    OldReadTakenOver,
     /// A head is written before the segments that it names.
     SegmentsAfterHead,
     /// Orphans are removed without raising the sweep epoch, and without looking for what is about
@@ -99,7 +101,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::UnconditionalWrite,
         Self::VerdictOnStaleBase,
         Self::NewBatchAfterUnknown,
@@ -108,6 +110,7 @@ impl Bug {
         Self::AnswerBeforeWrite,
         Self::StaleRead,
         Self::KnownStateGoesBack,
+        Self::OldReadTakenOver,
         Self::SegmentsAfterHead,
         Self::SweepWithoutEpoch,
         Self::TombstoneDropped,

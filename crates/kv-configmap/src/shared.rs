@@ -305,7 +305,7 @@ impl Shared {
             (read, known) if read.is_same(known) => {}
             _ if unchanged => cell.put(read, &self.replica, self.hooks.bug()),
             (Known::Present(one), Known::Present(known))
-                if one.version < known.version && !self.hooks.has(Bug::KnownStateGoesBack) => {}
+                if one.version < known.version && !self.hooks.has(Bug::OldReadTakenOver) => {}
             (Known::Present(_), Known::Present(_)) => {
                 cell.put(read, &self.replica, self.hooks.bug());
             }

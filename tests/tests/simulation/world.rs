@@ -14,7 +14,7 @@ use kv_conformance::workload::{Bank, Counter, Registers, Set, Step, Tally, Workl
 use kv_core::{
     Entry, Error, Key, KvStore, KvStoreExt, WatchEvent, WatchOptions, WatchStart, WatchStore,
 };
-use kv_fake_apiserver::{FakeApiServer, Kind};
+use kv_fake_apiserver::{FakeApiServer, Fault, Kind, Verb};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use twox_hash::XxHash3_64;
@@ -306,10 +306,11 @@ impl World {
     async fn trouble(&self, mut random: StdRng) {
         for _ in 0..random.random_range(0..6) {
             tokio::time::sleep(Duration::from_millis(random.random_range(0..600))).await;
-            match random.random_range(0..4) {
+            match random.random_range(0..5) {
                 0 => self.server.compact(),
                 1 => self.server.cut_watches(),
                 2 => self.server.skip_revisions(random.random_range(1..1_000)),
+                3 => self.server.inject(late_answers(&mut random)),
                 _ => {
                     let edited = self
                         .server
@@ -340,9 +341,7 @@ impl World {
                 .count(),
             segments: requests
                 .iter()
-                .filter(|request| {
-                    request.verb == kv_fake_apiserver::Verb::Create && is_segment(&request.name)
-                })
+                .filter(|request| request.verb == Verb::Create && is_segment(&request.name))
                 .count(),
             deaths: self.deaths.lock().expect("no panic").clone(),
             ..Report::default()
@@ -401,6 +400,16 @@ impl World {
             deaths: Arc::default(),
         }
     }
+}
+
+/// Answers to writes that come so late that the watch has told of later commits of others before,
+/// and so soon that the writer still waits for them.
+fn late_answers(random: &mut StdRng) -> Fault {
+    let delay = Duration::from_millis(random.random_range(50..1_000));
+    Fault::late_answer(delay)
+        .on(Verb::Update)
+        .name(BUCKET)
+        .times(random.random_range(1..8))
 }
 
 /// A put or a delete of something larger, so that there is something to flush and to merge.
