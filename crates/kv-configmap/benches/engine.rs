@@ -82,6 +82,9 @@ impl Bucket {
             now: UNIX_EPOCH,
             edit,
             nonce: self.number << 32,
+            forwarded: &[],
+            leader: 0,
+            is_recorded: false,
         };
         let version = (self.number + 1).to_string();
         let version = version.parse().expect("a version");
@@ -122,7 +125,7 @@ impl Bucket {
     }
 
     fn read(&self, known: Option<&Head>) -> Head {
-        let encoded = Encoded::read(&self.bytes).expect("a head");
+        let encoded = Encoded::read(&self.bytes, known).expect("a head");
         let missing = encoded.missing(known).into_iter();
         let fetched = missing.map(|one| (one.id, self.segments[&one.id].clone()));
         let (head, _) = encoded

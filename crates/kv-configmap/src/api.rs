@@ -10,8 +10,8 @@ use kv_core::Error;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::describe::{BUCKET_ID, PART, describe_segment};
-use crate::engine::{BucketId, NewSegment, SegmentId, Segments};
+use crate::describe::{BUCKET_ID, PART, describe_offer, describe_segment};
+use crate::engine::{BucketId, NewSegment, Offer, SegmentId, Segments};
 use crate::failure::{Failure, FailureKind};
 use crate::object::{Metadata, Object, head_body};
 use crate::protobuf::{self, PROTOBUF};
@@ -162,10 +162,11 @@ impl BucketApi {
 
     /// Replaces the object of the version that the body names.
     pub(crate) async fn replace(&self, content: Content) -> Result<Metadata, Failure> {
-        let url = format!(
-            "{}?fieldManager=kv&fieldValidation=Ignore",
-            self.object_url()
-        );
+        self.replace_of(&self.object_url(), content).await
+    }
+
+    async fn replace_of(&self, object: &str, content: Content) -> Result<Metadata, Failure> {
+        let url = format!("{object}?fieldManager=kv&fieldValidation=Ignore");
         let answer = self.answer(Method::PUT, url, METADATA_ONLY, content);
         let answer: OnlyMetadata = self.read(&answer.await?)?;
         Ok(answer.metadata)
@@ -197,11 +198,27 @@ impl BucketApi {
         &self,
         version: &str,
     ) -> Result<impl Stream<Item = kube::Result<WatchEvent<Object>>> + use<>, Failure> {
+        self.watch_of(version, &self.by_name()).await
+    }
+
+    /// Follows the offers of a bucket from `version` on.
+    pub(crate) async fn watch_offers(
+        &self,
+        bucket: &str,
+        version: &str,
+    ) -> Result<impl Stream<Item = kube::Result<WatchEvent<Object>>> + use<>, Failure> {
+        self.watch_of(version, &part_of(bucket, "offer")).await
+    }
+
+    async fn watch_of(
+        &self,
+        version: &str,
+        selector: &str,
+    ) -> Result<impl Stream<Item = kube::Result<WatchEvent<Object>>> + use<>, Failure> {
         let seconds = WATCH_TIMEOUT.as_secs();
         let url = format!(
-            "{}?watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={version}&{}",
+            "{}?watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={version}&{selector}",
             self.collection_url(),
-            self.by_name(),
         );
         let request = Request::get(url).body(Vec::new());
         let request = request.map_err(|error| self.unreadable(error))?;
@@ -280,6 +297,59 @@ impl BucketApi {
         }
     }
 
+    /// Offers a batch, in place of the one that its writer has offered before.
+    pub(crate) async fn offer(
+        &self,
+        offer: &Offer,
+        bytes: &Bytes,
+        owner: &Metadata,
+        is_first: bool,
+    ) -> Result<(), Failure> {
+        let name = self.offer_name(offer.batch.writer);
+        let mut metadata = Metadata::named(&name, &self.namespace);
+        describe_offer(&mut metadata, &self.name, offer.bucket);
+        metadata.set_owner(self.resource, owner);
+        let body = protobuf::offer_body(self.resource, &metadata, bytes);
+        let url = format!("{}/{name}", self.collection_url());
+        let mut is_there = !is_first;
+        for _ in 0..2 {
+            let sent = if is_there {
+                self.replace_of(&url, (PROTOBUF, body.clone())).await
+            } else {
+                self.create_of((PROTOBUF, body.clone())).await
+            };
+            match sent {
+                // It was removed when it was not needed; or an earlier request that was not answered
+                // has made it.
+                Err(Failure {
+                    kind: FailureKind::Missing,
+                    ..
+                }) if is_there => is_there = false,
+                Err(Failure {
+                    kind: FailureKind::AlreadyExists,
+                    ..
+                }) if !is_there => {
+                    is_there = true;
+                }
+                sent => return sent.map(drop),
+            }
+        }
+        let reason = format!("{name} comes and goes");
+        let (store, source) = (self.describe(), None);
+        let error = Error::Unavailable {
+            store,
+            reason,
+            source,
+        };
+        Err(Failure::new(FailureKind::Later(None), error))
+    }
+
+    /// The metadata of all offers of a bucket.
+    pub(crate) async fn offers(&self, bucket: &str) -> Result<Vec<Metadata>, Failure> {
+        let selector = format!("&{}", part_of(bucket, "offer"));
+        self.list_metadata(&selector, PAGE, Some).await
+    }
+
     /// The metadata of all segments of a bucket: not those of a copy of it under another name.
     pub(crate) async fn segments(&self, bucket: &str) -> Result<Vec<Metadata>, Failure> {
         let selector = format!("&{}", segments_of(bucket));
@@ -331,6 +401,10 @@ impl BucketApi {
             }
             deleted => deleted.map(drop),
         }
+    }
+
+    fn offer_name(&self, writer: u64) -> String {
+        format!("{}.offer-{writer:016x}", self.name)
     }
 
     pub(crate) fn segment_name(&self, id: SegmentId) -> String {
@@ -443,8 +517,12 @@ impl BucketApi {
 
 /// Selects the segments of a bucket.
 fn segments_of(bucket: &str) -> String {
+    part_of(bucket, "segment")
+}
+
+fn part_of(bucket: &str, part: &str) -> String {
     format!(
-        "labelSelector={}%3D{bucket}%2C{}%3Dsegment",
+        "labelSelector={}%3D{bucket}%2C{}%3D{part}",
         BUCKET_ID.replace('/', "%2F"),
         PART.replace('/', "%2F"),
     )

@@ -125,7 +125,8 @@ impl Shared {
         let (resource, describe) = (self.api.resource(), self.api.describe());
         let bytes = object.bytes(resource);
         let store = describe.clone();
-        let read = move || Unassembled::read(&object, resource, &store);
+        let earlier = known.clone();
+        let read = move || Unassembled::read(&object, resource, &store, earlier.as_deref());
         let unassembled = off_runtime(bytes, read).await.and_then(|read| read)?;
         if !self.layout.has_segments && unassembled.encoded.has_segments() {
             let what = "segments, which a bucket in a single object has not: open it without \

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use kv_core::backend::Backoff;
 use kv_core::{Clock, Commit, Error, Result};
-use tokio::time::Duration;
+use tokio::time::{Duration, Instant};
 
 use crate::api::{Content, stored_bytes};
 use crate::committer::{AFTER_FAILURE, Committer, Fate, Pending, Scope, content_bytes};
 use crate::describe::describe_head;
-use crate::engine::{BatchId, BucketId, Head, Proposal, Request, Write, propose};
+use crate::engine::{BatchId, BucketId, Forwarded, Head, Proposal, Request, Write, propose};
 use crate::failure::{Failure, FailureKind};
 use crate::hooks::{Bug, CrashPoint};
 use crate::known::{Known, Present};
@@ -44,9 +44,15 @@ impl Committer {
         fresh: bool,
         backoff: &mut Backoff,
     ) -> Next {
+        if self.answer_applied(batch, &self.shared.known()) {
+            return Next::Answered;
+        }
         // Before the decision: what waits afterwards loses against whoever does not wait.
         self.shared.budget.ready(LONGEST_BUDGET_WAIT).await;
         let (known, generation) = self.shared.known_at();
+        if self.answer_applied(batch, &known) {
+            return Next::Answered;
+        }
         let base = match known {
             Known::Present(base) => base,
             Known::Absent => {
@@ -57,15 +63,19 @@ impl Committer {
             }
             Known::Unread => return self.refresh(batch, backoff).await,
         };
-        if self.answer_given_up(batch, &base.head) {
-            return Next::Answered;
-        }
+        let offers = self.offers(&base.head);
+        let first_offer = offers.first().map(|offer| offer.batch);
         let fresh = fresh || self.shared.hooks.has(Bug::VerdictOnStaleBase);
         self.begin_sweep_epoch(&base.head);
-        let Proposal { outcomes, write } = match self.propose(&base, batch).await {
+        let Proposal { outcomes, write } = match self.propose(&base, batch, offers).await {
             Ok(proposal) => proposal,
-            Err(error) => return answer_all(batch, &error),
+            Err(error) => return self.answer_all(batch, &error),
         };
+        if let Some(first) = first_offer
+            && !write.as_ref().is_some_and(|write| write.has_forwarded)
+        {
+            self.leave_offer(first);
+        }
         let has_edit = write.as_ref().is_some_and(|write| write.has_edit);
         if !has_edit && fresh {
             let named = || base.head.segments();
@@ -76,8 +86,10 @@ impl Committer {
             // edit that does not fit, which has to be ended before the next is planned.
             None if !fresh => self.refresh(batch, backoff).await,
             None if outcomes.is_empty() && !batch.is_empty() => self.wait_for_room(batch, backoff),
-            None => answer(batch, outcomes),
-            Some(_) if base.is_immutable => answer_all(batch, &self.immutable()),
+            // A verdict on what somebody else may commit after it is worth nothing.
+            None if self.has_offered() => self.withdraw(base, generation, batch, backoff).await,
+            None => self.answer(batch, outcomes),
+            Some(_) if base.is_immutable => self.answer_all(batch, &self.immutable()),
             Some(write) => {
                 let hooks = self.shared.hooks.clone();
                 let early = !hooks.has(Bug::SegmentsAfterHead);
@@ -96,7 +108,9 @@ impl Committer {
                     in_doubt,
                 };
                 let late = (!early).then(|| (attempt.base.clone(), attempt.write.segments.clone()));
+                let began = Instant::now();
                 let next = self.write(batch, attempt, backoff).await;
+                self.last_write_took = began.elapsed();
                 if !matches!(next, Next::AfterConflict) {
                     // The same content in a later write of the batch gets names of its own.
                     self.forget_posted();
@@ -112,6 +126,14 @@ impl Committer {
                 next
             }
         }
+    }
+
+    /// Answers what is known to be applied, or may be. `true`: that was all of the batch.
+    fn answer_applied(&self, batch: &mut Vec<Pending>, known: &Known) -> bool {
+        let given_up = known
+            .present()
+            .is_some_and(|now| self.answer_given_up(batch, &now.head));
+        given_up || self.answer_offered(batch, known)
     }
 
     /// Answers what a batch has applied that was given up as refused: the client that was handed to
@@ -137,7 +159,46 @@ impl Committer {
         batch.is_empty()
     }
 
-    async fn propose(&mut self, base: &Arc<Present>, batch: &[Pending]) -> Result<Proposal> {
+    /// Writes a later batch, so that what was offered can no longer be committed.
+    async fn withdraw(
+        &mut self,
+        base: Arc<Present>,
+        generation: u64,
+        batch: &mut Vec<Pending>,
+        backoff: &mut Backoff,
+    ) -> Next {
+        let proposal = match self.propose(&base, &[], Vec::new()).await {
+            Ok(proposal) => proposal,
+            Err(error) => return self.answer_all(batch, &error),
+        };
+        let Some(write) = proposal.write else {
+            return self.wait_for_room(batch, backoff);
+        };
+        let content = self.content(&base, &write);
+        self.shared.budget.spend(stored_bytes(&content));
+        let attempt = Attempt {
+            outcomes: proposal.outcomes,
+            write,
+            content,
+            base,
+            generation,
+            in_doubt: false,
+        };
+        match self.write(batch, attempt, backoff).await {
+            Next::Answered if !self.has_offered() => Next::OnFreshBase,
+            Next::Answered => Next::Again {
+                after: backoff.next_wait(),
+            },
+            next => next,
+        }
+    }
+
+    async fn propose(
+        &mut self,
+        base: &Arc<Present>,
+        batch: &[Pending],
+        forwarded: Vec<Forwarded>,
+    ) -> Result<Proposal> {
         self.counter += 1;
         let id = BatchId {
             writer: self.writer,
@@ -155,7 +216,9 @@ impl Committer {
             .iter()
             .map(|transaction| content_bytes(transaction))
             .sum();
-        let bytes = base.head.bytes_to_encode() + values;
+        let others = forwarded.iter().flat_map(|one| &one.transactions);
+        let others: usize = others.map(|one| content_bytes(one)).sum();
+        let bytes = base.head.bytes_to_encode() + values + others;
         let (base, now, store) = (
             base.clone(),
             self.shared.clock.now(),
@@ -172,6 +235,8 @@ impl Committer {
             .as_ref()
             .filter(|handed| handed.bucket == base.head.id());
         let edit = edit.map(|handed| handed.edit.clone());
+        let leader = self.leader_to_name(&base.head);
+        let is_recorded = batch.is_empty() && self.has_offered();
         let work = move || {
             let request = Request {
                 store: &store,
@@ -181,6 +246,9 @@ impl Committer {
                 now,
                 edit: edit.as_ref(),
                 nonce,
+                forwarded: &forwarded,
+                leader,
+                is_recorded,
             };
             propose(&base.head, base.version, &request)
         };
@@ -249,12 +317,12 @@ impl Committer {
             }
         }
         if failure.is_transient() {
-            return later_or_refused(batch, failure, backoff);
+            return self.later_or_refused(batch, failure, backoff);
         }
         if count > 1 {
             return Next::OneByOne;
         }
-        answer(batch, vec![Err(failure.error.clone()); count])
+        self.answer(batch, vec![Err(failure.error.clone()); count])
     }
 
     /// The head is full, but not the bucket.
@@ -292,21 +360,21 @@ impl Committer {
         }
         let id = BucketId::random(self.shared.hooks.random());
         let empty = Arc::new(Present::empty(id));
-        match self.propose(&empty, batch).await {
+        match self.propose(&empty, batch, Vec::new()).await {
             Ok(Proposal {
                 outcomes,
                 write: None,
-            }) if fresh => return answer(batch, outcomes),
+            }) if fresh => return self.answer(batch, outcomes),
             Ok(Proposal { write: None, .. }) => return self.refresh(batch, backoff).await,
             Ok(_) => {}
-            Err(error) => return answer_all(batch, &error),
+            Err(error) => return self.answer_all(batch, &error),
         }
         match self.shared.create(id).await {
             Ok(_) => Next::OnFreshBase,
             Err(failure) if failure.kind == FailureKind::AlreadyExists => {
                 self.refresh(batch, backoff).await
             }
-            Err(failure) => later_or_refused(batch, &failure, backoff),
+            Err(failure) => self.later_or_refused(batch, &failure, backoff),
         }
     }
 
@@ -314,7 +382,58 @@ impl Committer {
     async fn refresh(&self, batch: &mut Vec<Pending>, backoff: &mut Backoff) -> Next {
         match self.shared.refresh().await {
             Ok(_) => Next::OnFreshBase,
-            Err(failure) => later_or_refused(batch, &failure, backoff),
+            Err(failure) => self.later_or_refused(batch, &failure, backoff),
+        }
+    }
+
+    /// Answers the first transactions of the batch, in order, and takes them out of it. Those that
+    /// were refused come first: who tries again is then in the queue before who has succeeded and
+    /// goes on, so that many who change one key take turns.
+    pub(crate) fn answer(&self, batch: &mut Vec<Pending>, outcomes: Vec<Result<Commit>>) -> Next {
+        let answered = batch.drain(..outcomes.len()).zip(outcomes);
+        let (refused, done): (Vec<_>, Vec<_>) = answered.partition(|(_, outcome)| outcome.is_err());
+        for (pending, outcome) in refused.into_iter().chain(done) {
+            let outcome = match outcome {
+                // Nobody knows what the one does that it was offered to.
+                Err(error) if pending.request.offered_as.is_some() => Err(self.in_doubt(error)),
+                outcome => outcome,
+            };
+            pending.answer(outcome);
+        }
+        Next::Answered
+    }
+
+    pub(crate) fn answer_all(&self, batch: &mut Vec<Pending>, error: &Error) -> Next {
+        let outcomes = vec![Err(error.clone()); batch.len()];
+        self.answer(batch, outcomes)
+    }
+
+    fn in_doubt(&self, error: Error) -> Error {
+        match error {
+            Error::Indeterminate { .. } => error,
+            error => Error::Indeterminate {
+                store: self.shared.api.describe(),
+                reason: "it was left to another process, which may still commit it".to_owned(),
+                source: Some(Arc::new(error)),
+            },
+        }
+    }
+
+    /// Nothing was applied: try again where that can help.
+    fn later_or_refused(
+        &self,
+        batch: &mut Vec<Pending>,
+        failure: &Failure,
+        backoff: &mut Backoff,
+    ) -> Next {
+        if !failure.is_transient() {
+            return self.answer_all(batch, &failure.error);
+        }
+        batch
+            .iter()
+            .for_each(|pending| pending.note(&failure.error));
+        Next::Again {
+            after: failure.wait(backoff),
         }
     }
 
@@ -325,23 +444,6 @@ impl Committer {
             reason,
         }
     }
-}
-
-/// Answers the first transactions of the batch, in order, and takes them out of it. Those that
-/// were refused come first: who tries again is then in the queue before who has succeeded and
-/// goes on, so that many who change one key take turns.
-pub(crate) fn answer(batch: &mut Vec<Pending>, outcomes: Vec<Result<Commit>>) -> Next {
-    let answered = batch.drain(..outcomes.len()).zip(outcomes);
-    let (refused, done): (Vec<_>, Vec<_>) = answered.partition(|(_, outcome)| outcome.is_err());
-    for (pending, outcome) in refused.into_iter().chain(done) {
-        pending.answer(outcome);
-    }
-    Next::Answered
-}
-
-pub(crate) fn answer_all(batch: &mut Vec<Pending>, error: &Error) -> Next {
-    let outcomes = vec![Err(error.clone()); batch.len()];
-    answer(batch, outcomes)
 }
 
 /// Claims the transactions for a write. `false`: a caller has given up, so that it must not be sent.
@@ -361,21 +463,10 @@ pub(crate) fn give_up(batch: &mut [Pending], attempt: Attempt) {
     }
 }
 
+/// Those that were offered may still be committed.
 pub(crate) fn requeue(batch: &[Pending]) {
-    batch.iter().for_each(Waiting::requeue);
-}
-
-/// Nothing was applied: try again where that can help.
-fn later_or_refused(batch: &mut Vec<Pending>, failure: &Failure, backoff: &mut Backoff) -> Next {
-    if !failure.is_transient() {
-        return answer_all(batch, &failure.error);
-    }
-    batch
-        .iter()
-        .for_each(|pending| pending.note(&failure.error));
-    Next::Again {
-        after: failure.wait(backoff),
-    }
+    let ours = |pending: &&Pending| pending.request.offered_as.is_none();
+    batch.iter().filter(ours).for_each(Waiting::requeue);
 }
 
 /// Waits before the next request. `false`: no caller waits any more.

@@ -91,7 +91,7 @@ impl<'a> Look<'a> {
         let Some(object) = api.get().await? else {
             return Err(refused(Error::NotFound { what: describe }));
         };
-        let head = match Unassembled::read(&object, resource, &describe) {
+        let head = match Unassembled::read(&object, resource, &describe, None) {
             Ok(head) => Ok(head),
             Err(Error::Corrupt { reason, .. }) => Err(reason),
             Err(error) => return Err(refused(error)),

@@ -12,7 +12,9 @@ use tokio::time::{Instant, timeout};
 use crate::attempt::Next;
 use crate::contention::{Contention, Sight};
 use crate::engine::{BucketId, Edit, SegmentId};
+use crate::forwarding::{Forwarding, offers_arrived};
 use crate::known::Present;
+use crate::leading::Leading;
 use crate::maintainer::Wake;
 use crate::shared::Shared;
 use crate::waiting::Waiting;
@@ -26,6 +28,8 @@ pub(crate) struct Job {
     /// The batches that it was sent with and that were given up before it was certain that they
     /// are not applied, each with the outcome it has if it is applied after all.
     pub(crate) given_up: Vec<(u64, Result<Commit>)>,
+    /// Its place in the batch that was offered to another writer, which may commit it at any time.
+    pub(crate) offered_as: Option<usize>,
 }
 
 impl Job {
@@ -33,6 +37,7 @@ impl Job {
         Self {
             transaction: Arc::new(transaction),
             given_up: Vec::new(),
+            offered_as: None,
         }
     }
 }
@@ -92,7 +97,11 @@ pub(crate) struct Committer {
     edits: mpsc::Receiver<Handed>,
     /// Taken from the queue, not yet decided about.
     backlog: VecDeque<Pending>,
-    random: StdRng,
+    pub(crate) forwarding: Forwarding,
+    /// While others may offer us their batches.
+    pub(crate) leading: Option<Leading>,
+    pub(crate) last_write_took: Duration,
+    pub(crate) random: StdRng,
 }
 
 /// How much of a batch is decided about together, and where it goes.
@@ -156,17 +165,30 @@ impl Committer {
             queue,
             edits,
             backlog: VecDeque::new(),
+            forwarding: Forwarding::default(),
+            leading: None,
+            last_write_took: Duration::ZERO,
             random,
         }
     }
 
     pub(crate) async fn run(mut self) {
         while self.fill_backlog().await {
+            self.end_leading();
             if self.backlog.is_empty() {
                 self.commit_edit().await;
+                if self.leading.is_some() {
+                    self.leave_room(Contention::begin_batch).await;
+                    self.commit_offers().await;
+                    self.contention.end_batch(Instant::now());
+                }
             } else {
                 let batch = self.take_batch();
                 self.commit(batch).await;
+                if self.end_batch_offered() {
+                    // It has been waiting for a commit of ours to ride on.
+                    self.commit_edit().await;
+                }
                 self.forget_posted();
                 self.contention.end_batch(Instant::now());
             }
@@ -184,6 +206,7 @@ impl Committer {
                 None => tokio::select! {
                     biased;
                     received = self.queue.recv() => received,
+                    () = offers_arrived(&mut self.leading, self.shared.known()) => return true,
                     Some(edit) = self.edits.recv() => {
                         self.edit = Some(edit);
                         return Box::pin(self.fill_backlog()).await;
@@ -250,6 +273,18 @@ impl Committer {
         self.groups_rest_until = self.groups_rest_until.max(Some(until));
     }
 
+    /// Nothing was made yet for what is written next.
+    pub(crate) fn begin_writes(&mut self) {
+        self.scope = match self.groups_rest_until {
+            Some(until) if Instant::now() < until => Scope::AllInHead,
+            _ => Scope::All,
+        };
+        self.posted = Posted {
+            nonce: self.random.random(),
+            ..Posted::default()
+        };
+    }
+
     /// The transactions of one write: at least one, more up to the bounds.
     fn take_batch(&mut self) -> Vec<Pending> {
         let mut batch = Vec::new();
@@ -268,17 +303,13 @@ impl Committer {
     /// Answers every transaction of the batch for which somebody waits.
     async fn commit(&mut self, mut batch: Vec<Pending>) {
         let mut backoff = Backoff::new(self.random.random());
-        self.leave_room(Contention::begin_batch).await;
+        if !self.forward(&mut batch).await {
+            self.leave_room(Contention::begin_batch).await;
+            self.gather_offers().await;
+        }
         // Whether the known state is at least as new as every call of this batch.
         let mut fresh = false;
-        self.scope = match self.groups_rest_until {
-            Some(until) if Instant::now() < until => Scope::AllInHead,
-            _ => Scope::All,
-        };
-        self.posted = Posted {
-            nonce: self.random.random(),
-            ..Posted::default()
-        };
+        self.begin_writes();
         loop {
             self.take_edit();
             batch.retain(Waiting::is_wanted);
@@ -291,7 +322,10 @@ impl Committer {
                 Next::OneByOne => self.scope = Scope::One,
                 Next::AfterConflict => {
                     fresh = true;
-                    self.leave_room(Contention::after_conflict).await;
+                    self.note_conflict().await;
+                    if !self.forward(&mut batch).await {
+                        self.leave_room(Contention::after_conflict).await;
+                    }
                 }
                 Next::Again { after } => tokio::time::sleep(after).await,
             }

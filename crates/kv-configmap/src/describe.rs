@@ -38,6 +38,11 @@ pub(crate) fn describe_segment(metadata: &mut Metadata, bucket: &str, id: Bucket
     metadata.set_annotation("kv-configmap/bytes", &bytes.to_string());
 }
 
+/// Sets our labels and annotations for an offer.
+pub(crate) fn describe_offer(metadata: &mut Metadata, bucket: &str, id: BucketId) {
+    describe(metadata, bucket, id, "offer");
+}
+
 fn describe(metadata: &mut Metadata, bucket: &str, id: BucketId, part: &str) {
     metadata.set_label(MANAGED_BY, MANAGER);
     metadata.set_label("kv-configmap/bucket", &label_value(bucket));

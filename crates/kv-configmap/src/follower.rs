@@ -5,7 +5,9 @@ use futures::StreamExt;
 use kube::api::WatchEvent;
 use kv_core::Error;
 use kv_core::backend::Backoff;
+use rand::RngExt;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::{Duration, Instant, sleep, timeout};
 use tracing::debug;
 
@@ -31,8 +33,35 @@ pub(crate) enum Following {
     Refused(Error),
 }
 
+/// The task that follows the bucket, and what it says of itself.
+pub(crate) struct Follower {
+    task: AbortHandle,
+    status: watch::Receiver<Following>,
+}
+
+impl Follower {
+    pub(crate) fn start(shared: Arc<Shared>) -> Self {
+        let (sender, status) = watch::channel(Following::NotYet);
+        let seed = shared.hooks.random().random();
+        let task = tokio::spawn(follow(shared, sender, seed)).abort_handle();
+        Self { task, status }
+    }
+
+    pub(crate) fn stop(&self) {
+        self.task.abort();
+    }
+
+    pub(crate) fn status(&self) -> watch::Receiver<Following> {
+        self.status.clone()
+    }
+
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(*self.status.borrow(), Following::Refused(_))
+    }
+}
+
 /// Keeps the known state of a bucket as new as the API server's watch tells.
-pub(crate) async fn follow(shared: Arc<Shared>, status: watch::Sender<Following>, seed: u64) {
+async fn follow(shared: Arc<Shared>, status: watch::Sender<Following>, seed: u64) {
     let mut backoff = Backoff::new(seed);
     let mut position = None;
     loop {

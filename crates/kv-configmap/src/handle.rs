@@ -1,15 +1,15 @@
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use kv_core::{Commit, Consistency, Error, Limits, Result, Revision, Transaction};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 
 use crate::committer::{Committer, Handed, Job, Pending};
 use crate::engine::{CAPACITY, Layout};
-use crate::follower::{Following, follow};
+use crate::follower::Following;
 use crate::known::Known;
 use crate::maintainer::Maintainer;
 use crate::reader::{self, Read};
@@ -26,7 +26,7 @@ const SINGLE_OBJECT_VALUE_BYTES: usize = 1_000 * 1024;
 const _: () = assert!(SINGLE_OBJECT_VALUE_BYTES + Limits::CONTRACT.key_bytes + 512 < CAPACITY);
 
 /// What a bucket of that layout accepts.
-fn limits(layout: &Layout) -> Limits {
+pub(crate) fn limits(layout: &Layout) -> Limits {
     let largest = if layout.has_segments {
         Limits::CONTRACT.value_bytes
     } else {
@@ -47,23 +47,14 @@ pub(crate) struct Handle {
     commits: mpsc::Sender<Pending>,
     reads: mpsc::Sender<Read>,
     pub(crate) edits: mpsc::Sender<Handed>,
-    follower: OnceLock<Follower>,
     maintainer: AbortHandle,
-}
-
-/// The task that follows the bucket, and what it says of itself.
-struct Follower {
-    task: AbortHandle,
-    status: watch::Receiver<Following>,
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
         // What it has made and not put in place, a sweep removes.
         self.maintainer.abort();
-        if let Some(follower) = self.follower.get() {
-            follower.task.abort();
-        }
+        self.shared.close();
     }
 }
 
@@ -89,23 +80,8 @@ impl Handle {
             commits,
             reads,
             edits: edit,
-            follower: OnceLock::new(),
             maintainer,
         }
-    }
-
-    /// Follows the bucket from now on.
-    fn follow(&self) -> &Follower {
-        self.follower.get_or_init(|| {
-            let (sender, status) = watch::channel(Following::NotYet);
-            let task = follow(
-                self.shared.clone(),
-                sender,
-                self.shared.hooks.random().random(),
-            );
-            let task = tokio::spawn(task).abort_handle();
-            Follower { task, status }
-        })
     }
 
     /// Waits until the bucket is followed.
@@ -114,7 +90,7 @@ impl Handle {
     ///
     /// The failure of the server, or that it does not allow it.
     pub(crate) async fn followed(&self) -> Result<()> {
-        let mut status = self.follow().status.clone();
+        let mut status = self.shared.follow_from_now_on().status();
         let followed = status.wait_for(|status| !matches!(status, Following::NotYet));
         let store = self.shared.api.describe();
         match timeout(self.deadline, followed).await {
@@ -140,7 +116,7 @@ impl Handle {
     pub(crate) async fn state(&self, consistency: Consistency) -> Result<Known> {
         match consistency {
             Consistency::Cached => {
-                self.follow();
+                self.shared.follow_from_now_on();
                 Ok(self.shared.known())
             }
             // In boxes: the future of a cached read stays small.

@@ -30,11 +30,14 @@ pub enum CrashPoint {
     BeforeTeardown,
     HeadRemoved,
     SegmentsOfTeardownRemoved,
+    BeforeOffer,
+    Offered,
+    OffersRemoved,
 }
 
 impl CrashPoint {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::BeforeCreate,
         Self::Created,
         Self::BeforeSegmentsOfCommit,
@@ -55,6 +58,9 @@ impl CrashPoint {
         Self::BeforeTeardown,
         Self::HeadRemoved,
         Self::SegmentsOfTeardownRemoved,
+        Self::BeforeOffer,
+        Self::Offered,
+        Self::OffersRemoved,
     ];
 }
 
@@ -97,11 +103,15 @@ pub enum Bug {
     /// Segments that are merged away are removed before the head that no longer names them is
     /// written.
     ObsoleteRemovedEarly,
+    /// A batch of another writer is committed without looking whether it was before.
+    OfferTakenTwice,
+    /// Whoever has offered a batch decides about it anew without looking whether it was committed.
+    OfferForgotten,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::UnconditionalWrite,
         Self::VerdictOnStaleBase,
         Self::NewBatchAfterUnknown,
@@ -119,6 +129,8 @@ impl Bug {
         Self::GapNotTold,
         Self::CommitsCoalesced,
         Self::ObsoleteRemovedEarly,
+        Self::OfferTakenTwice,
+        Self::OfferForgotten,
     ];
 }
 

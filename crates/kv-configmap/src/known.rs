@@ -93,7 +93,14 @@ pub(crate) struct Unassembled {
 
 impl Unassembled {
     /// Reads a head out of an object, which must be ours and whole. `describe` names it in errors.
-    pub(crate) fn read(object: &Object, resource: Resource, describe: &str) -> Result<Self> {
+    ///
+    /// What its tail has in common with that of `known` need not be decoded again.
+    pub(crate) fn read(
+        object: &Object,
+        resource: Resource,
+        describe: &str,
+        known: Option<&Present>,
+    ) -> Result<Self> {
         check_ours(&object.metadata, describe)?;
         let corrupt = |reason: String| Error::Corrupt {
             object: describe.to_owned(),
@@ -106,7 +113,7 @@ impl Unassembled {
         }
         let bytes = object.data(resource, HEAD_KEY);
         let bytes = bytes.ok_or_else(|| corrupt("its data holds no readable head".to_owned()))?;
-        let encoded = Encoded::read(&bytes);
+        let encoded = Encoded::read(&bytes, known.map(|known| &known.head));
         Ok(Self {
             metadata: object.metadata.clone(),
             version: object.metadata.resource_version()?,

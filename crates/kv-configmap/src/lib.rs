@@ -20,7 +20,8 @@
 //! # What it promises
 //!
 //! - **Any number of writers**, in any number of processes: every write is conditional on the
-//!   version of the head that it was decided on, and a writer that was slower decides again.
+//!   version of the head that it was decided on, and a writer that was slower decides again. While
+//!   several are at work, one of them commits for all, so that they share its writes.
 //! - **One request a put**: a put of up to 32 KiB on a bucket that nobody else has changed is one
 //!   request; a linearizable get is one, a get with
 //!   [`Consistency::Cached`](kv_core::Consistency::Cached) none. Puts that wait at the same time
@@ -55,7 +56,9 @@
 //! On `configmaps` (or `secrets`): `get`, `list`, `create` and `delete`, which have to be for all
 //! of the namespace, because the names of segments are not known beforehand; and `update` and
 //! `watch`, for which a role that names the head (`resourceNames`) is enough. With Secrets that is
-//! the right to read every Secret of the namespace.
+//! the right to read every Secret of the namespace. With `update` and `watch` for all of the
+//! namespace, too, processes that write at the same time commit for each other, by way of objects
+//! whose names are not known beforehand either; else they take turns.
 //!
 //! [`Buckets::in_single_objects`] keeps each bucket in its head. For one that exists, a role that
 //! names it is then enough, with `get` and `update`, and with `list` and `watch` to follow it. Every
@@ -101,6 +104,7 @@ mod describe;
 mod engine;
 mod failure;
 mod follower;
+mod forwarding;
 mod handle;
 #[cfg_attr(
     not(feature = "simulation"),
@@ -112,6 +116,7 @@ mod handle;
 )]
 mod hooks;
 mod known;
+mod leading;
 mod lifecycle;
 mod maintainer;
 mod name;

@@ -363,6 +363,7 @@ impl Maintainer {
             return true;
         };
         let id = present.head.id();
+        self.remove_offers(&present.head).await;
         let listed = match self.shared.api.segments(&id.to_string()).await {
             Ok(listed) => listed,
             Err(failure) => return !failure.is_transient(),
@@ -389,6 +390,19 @@ impl Maintainer {
             true
         });
         true
+    }
+
+    /// Removes what was offered when somebody led. A writer that offers something just now makes the object
+    /// of its offer anew.
+    async fn remove_offers(&self, head: &Head) {
+        if self.shared.changes().borrow().is_led() {
+            return;
+        }
+        // What fails is left to the next sweep.
+        if let Ok(offers) = self.shared.api.offers(&head.id().to_string()).await {
+            let point = CrashPoint::OffersRemoved;
+            let _ = self.shared.delete_listed(offers, point).await;
+        }
     }
 
     /// The segments of a list that neither the head names nor a reader may still be reading.

@@ -15,6 +15,9 @@ pub(crate) const HEAD_KEY: &str = "head";
 /// The key of the data under which a segment is stored.
 pub(crate) const SEGMENT_KEY: &str = "segment";
 
+/// The key under which an offer is stored.
+pub(crate) const OFFER_KEY: &str = "offer";
+
 /// The metadata of an object, whole, so that what others put there survives our writes.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(transparent)]

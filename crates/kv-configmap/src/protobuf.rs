@@ -9,7 +9,7 @@
 use bytes::Bytes;
 use prost::Message;
 
-use crate::object::{HEAD_KEY, Metadata, SEGMENT_KEY};
+use crate::object::{HEAD_KEY, Metadata, OFFER_KEY, SEGMENT_KEY};
 use crate::resource::Resource;
 
 /// The media type.
@@ -155,6 +155,15 @@ pub(crate) fn head_body(resource: Resource, metadata: &Metadata, bytes: &Bytes) 
 pub(crate) fn segment_body(resource: Resource, metadata: &Metadata, bytes: &Bytes) -> Bytes {
     let metadata = object_meta(resource, metadata);
     object_body(resource, metadata, SEGMENT_KEY, bytes, Some(true))
+}
+
+/// The body of a request that makes an offer, or replaces the one before, whatever its version.
+pub(crate) fn offer_body(resource: Resource, metadata: &Metadata, bytes: &Bytes) -> Bytes {
+    let metadata = ObjectMeta {
+        managed_fields: vec![ManagedFields {}],
+        ..object_meta(resource, metadata)
+    };
+    object_body(resource, metadata, OFFER_KEY, bytes, None)
 }
 
 fn object_body(

@@ -8,7 +8,7 @@ use kv_core::{Commit, Error, Result, Revision};
 use tracing::debug;
 
 use crate::api::Content;
-use crate::attempt::{Next, answer, answer_all, claim, give_up, keep_waiting, requeue};
+use crate::attempt::{Next, claim, give_up, keep_waiting, requeue};
 use crate::committer::{AFTER_CONFLICT, Committer, Fate, Pending};
 use crate::engine::{Head, Layout, Resolution, SegmentId, Write};
 use crate::failure::FailureKind;
@@ -42,7 +42,11 @@ impl Committer {
         let named: Vec<_> = attempt.write.segments.iter().map(|one| one.id).collect();
         let (next, end) = self.send(batch, attempt, backoff).await;
         match &end {
-            End::InPlace(_) => self.end_segments(&named),
+            End::InPlace(present) => {
+                self.note_leading(&present.head);
+                self.end_segments(&named);
+                self.end_offer(batch);
+            }
             // Also where a caller has given up meanwhile: else each of them would have segments made
             // anew.
             End::NotApplied => self.rest_groups(AFTER_CONFLICT),
@@ -87,7 +91,7 @@ impl Committer {
         hooks.reach(CrashPoint::BeforeWrite).await;
         if hooks.has(Bug::AnswerBeforeWrite) {
             let outcomes = std::mem::take(&mut attempt.outcomes);
-            answer(batch, outcomes);
+            self.answer(batch, outcomes);
         }
         loop {
             let failure = match self.shared.api.replace(attempt.content.clone()).await {
@@ -100,7 +104,7 @@ impl Committer {
             debug!(bucket = self.shared.api.describe(), kind = ?failure.kind, "a write failed");
             match failure.kind {
                 FailureKind::Conflict if hooks.has(Bug::ConflictSwallowed) => {
-                    return (answer(batch, attempt.outcomes), End::Unknown);
+                    return (self.answer(batch, attempt.outcomes), End::Unknown);
                 }
                 FailureKind::Unknown if hooks.has(Bug::NewBatchAfterUnknown) => {
                     requeue(&batch[..count]);
@@ -114,7 +118,7 @@ impl Committer {
                         }
                         Resolved::Refused(error) => {
                             let end = attempt.unresolved();
-                            return (answer(batch, vec![Err(error); count]), end);
+                            return (self.answer(batch, vec![Err(error); count]), end);
                         }
                         Resolved::BaseIsInPlace => {}
                         Resolved::NobodyWaits => return (Next::Answered, attempt.unresolved()),
@@ -154,7 +158,7 @@ impl Committer {
         } = attempt;
         // A version that is no number was refused when the bucket was opened.
         let Ok(version) = metadata.resource_version() else {
-            return (answer(batch, outcomes), End::Unknown);
+            return (self.answer(batch, outcomes), End::Unknown);
         };
         let present = Present {
             metadata,
@@ -165,6 +169,7 @@ impl Committer {
         let found = Found::after(base.head.revision(), write.records, present);
         let known = found.known.clone();
         self.shared.publish_write(found, generation);
+        self.outdate_offer(&mut batch[..outcomes.len()]);
         let end = match known {
             Known::Present(present) => {
                 self.wake_maintainer(&base.head, &present.head);
@@ -172,7 +177,7 @@ impl Committer {
             }
             Known::Absent | Known::Unread => End::Unknown,
         };
-        (answer(batch, outcomes), end)
+        (self.answer(batch, outcomes), end)
     }
 
     /// Whoever makes a flush or a merge due does it; others only where it does not come.
@@ -230,14 +235,17 @@ impl Committer {
         if let Resolved::Ended(Resolution::Applied) = resolved {
             return self.resolved(batch, attempt, Resolution::Applied);
         }
+        if self.answer_offered(batch, &self.shared.known()) {
+            return (Next::Answered, attempt.unresolved());
+        }
         let end = attempt.unresolved();
         if attempt.outcomes.is_empty() {
             // An edit alone: what waits for the room that it makes would be refused, too.
-            return (answer_all(batch, &error), end);
+            return (self.answer_all(batch, &error), end);
         }
         let error = self.doubt(&attempt, error);
         let outcomes = vec![Err(error); attempt.outcomes.len()];
-        (answer(batch, outcomes), end)
+        (self.answer(batch, outcomes), end)
     }
 
     fn resolved(
@@ -249,8 +257,9 @@ impl Committer {
         let count = attempt.outcomes.len();
         match resolution {
             Resolution::Applied => {
+                self.outdate_offer(&mut batch[..count]);
                 let end = End::in_place(&self.shared.known());
-                (answer(batch, attempt.outcomes), end)
+                (self.answer(batch, attempt.outcomes), end)
             }
             Resolution::NotApplied => {
                 requeue(&batch[..count]);
@@ -264,7 +273,7 @@ impl Committer {
                     reason,
                     source: None,
                 };
-                (answer(batch, vec![Err(error); count]), End::Unknown)
+                (self.answer(batch, vec![Err(error); count]), End::Unknown)
             }
         }
     }

@@ -1,16 +1,20 @@
 use std::collections::{BTreeSet, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use kv_core::backend::{Cursors, ForwardClock, Record, Replica, Snapshot};
 use kv_core::{Error, Revision};
-use tokio::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Duration, Instant};
 
 use crate::api::{BucketApi, Deletion};
 use crate::budget::WriteBudget;
 use crate::describe::describe_head;
 use crate::engine::{BucketId, Head, History, Layout, NewSegment, SegmentId};
 use crate::failure::{Failure, FailureKind};
+use crate::follower::Follower;
+use crate::forwarding::Offered;
 use crate::hooks::{Bug, CrashPoint, Hooks};
 use crate::known::{Known, Present, check_ours};
 use crate::object::{Metadata, head_body};
@@ -35,10 +39,49 @@ pub(crate) struct Shared {
     /// The newest known state once more, with its history, for watchers.
     pub(crate) replica: Arc<Replica>,
     cell: Mutex<Cell>,
+    /// What another process may commit for us.
+    offered: Mutex<Option<Offered>>,
+    changes: watch::Sender<Changes>,
+    follower: OnceLock<Follower>,
+    is_closed: AtomicBool,
     /// Shared by those who make segments; who removes all there are has it alone.
     pub(crate) creation: tokio::sync::RwLock<()>,
     /// Why the last flush or merge did not come about.
     maintenance_failure: Mutex<Option<Error>>,
+}
+
+/// When the known state changed last, as far as it matters for how to go on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Changes {
+    last: Option<Instant>,
+    by_leader: Option<Instant>,
+}
+
+impl Changes {
+    /// Who is said to write for all, and has not written for so long, is not relied on.
+    const SILENCE: Duration = Duration::from_millis(250);
+
+    /// A head that the leader has written is a sign of life only where the one before is not old: it
+    /// may have been written at any time since then.
+    fn note(&mut self, by_leader: bool) {
+        let now = Instant::now();
+        let is_recent = |at: Instant| now.saturating_duration_since(at) < Self::SILENCE;
+        if by_leader && self.last.is_some_and(is_recent) {
+            self.by_leader = Some(now);
+        }
+        self.last = Some(now);
+    }
+
+    /// When the leader was last seen to write.
+    pub(crate) fn by_leader(&self) -> Option<Instant> {
+        self.by_leader
+    }
+
+    /// Whether the leader has written just now.
+    pub(crate) fn is_led(&self) -> bool {
+        self.by_leader
+            .is_some_and(|at| at.elapsed() < Self::SILENCE)
+    }
 }
 
 /// The newest known state, and a number that grows whenever it changes.
@@ -97,9 +140,35 @@ impl Shared {
             budget,
             replica: Arc::new(replica),
             cell: Mutex::default(),
+            offered: Mutex::default(),
+            changes: watch::Sender::default(),
+            follower: OnceLock::new(),
+            is_closed: AtomicBool::new(false),
             creation: tokio::sync::RwLock::default(),
             maintenance_failure: Mutex::default(),
         }
+    }
+
+    /// Follows the bucket from now on, until it is closed.
+    pub(crate) fn follow_from_now_on(self: &Arc<Self>) -> &Follower {
+        let follower = self.follower.get_or_init(|| Follower::start(self.clone()));
+        if self.is_closed.load(Ordering::SeqCst) {
+            follower.stop();
+        }
+        follower
+    }
+
+    /// No handle is left.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        if let Some(follower) = self.follower.get() {
+            follower.stop();
+        }
+    }
+
+    /// Tells whenever the known state changes.
+    pub(crate) fn changes(&self) -> watch::Receiver<Changes> {
+        self.changes.subscribe()
     }
 
     pub(crate) fn maintenance_failure(&self) -> Option<Error> {
@@ -215,12 +284,13 @@ impl Shared {
         Ok(Deletion::Done)
     }
 
-    /// Deletes all segments of a bucket whose head is gone.
+    /// Deletes all segments of a bucket whose head is gone, and what was offered for it.
     pub(crate) async fn delete_all(&self, bucket: &str) -> Result<(), Failure> {
         // What is being made is made before, or not at all.
         let _quiet = self.creation.write().await;
-        let segments = self.api.segments(bucket).await?;
-        self.delete_listed(segments, CrashPoint::SegmentsOfTeardownRemoved)
+        let mut parts = self.api.segments(bucket).await?;
+        parts.extend(self.api.offers(bucket).await?);
+        self.delete_listed(parts, CrashPoint::SegmentsOfTeardownRemoved)
             .await
     }
 
@@ -303,11 +373,11 @@ impl Shared {
         let unchanged = cell.generation == generation;
         match (&read.known, &cell.known) {
             (read, known) if read.is_same(known) => {}
-            _ if unchanged => cell.put(read, &self.replica, self.hooks.bug()),
+            _ if unchanged => self.put(&mut cell, read),
             (Known::Present(one), Known::Present(known))
                 if one.version < known.version && !self.hooks.has(Bug::OldReadTakenOver) => {}
             (Known::Present(_), Known::Present(_)) => {
-                cell.put(read, &self.replica, self.hooks.bug());
+                self.put(&mut cell, read);
             }
             // A bucket was made or deleted meanwhile, and a 404 has no version to compare.
             _ => return None,
@@ -324,15 +394,36 @@ impl Shared {
             (Known::Present(one), Known::Present(known)) => {
                 let goes_back = self.hooks.has(Bug::KnownStateGoesBack);
                 if one.version > known.version || goes_back {
-                    cell.put(written, &self.replica, self.hooks.bug());
+                    self.put(&mut cell, written);
                 }
             }
             // A deletion that was seen since came after the write, or the write would not have
             // found its base.
-            _ if unchanged => cell.put(written, &self.replica, self.hooks.bug()),
+            _ if unchanged => self.put(&mut cell, written),
             _ => return false,
         }
         true
+    }
+
+    /// Not to be held while the known state is asked for.
+    pub(crate) fn offered(&self) -> MutexGuard<'_, Option<Offered>> {
+        self.offered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, cell: &mut Cell, found: Found) {
+        cell.tell(found.history, &found.known, &self.replica, self.hooks.bug());
+        if let (Some(offered), Some(now)) = (&mut *self.offered(), found.known.present()) {
+            offered.note(&now.head);
+        }
+        let is_by_leader = |known: &Known| {
+            known
+                .present()
+                .is_some_and(|present| present.head.is_by_leader())
+        };
+        let by_leader = is_by_leader(&found.known);
+        cell.known = found.known;
+        cell.generation += 1;
+        self.changes.send_modify(|changes| changes.note(by_leader));
     }
 
     fn cell(&self) -> MutexGuard<'_, Cell> {
@@ -342,12 +433,6 @@ impl Shared {
 }
 
 impl Cell {
-    fn put(&mut self, found: Found, replica: &Replica, bug: Option<Bug>) {
-        self.tell(found.history, &found.known, replica, bug);
-        self.known = found.known;
-        self.generation += 1;
-    }
-
     /// Tells watchers how the known state becomes the one that was found.
     fn tell(&self, history: History, found: &Known, replica: &Replica, bug: Option<Bug>) {
         let snapshot = found.snapshot();

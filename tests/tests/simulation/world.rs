@@ -35,6 +35,7 @@ pub(crate) struct Report {
     requests: usize,
     faults: usize,
     segments: usize,
+    offers: usize,
     deaths: BTreeMap<String, u32>,
     told: usize,
     lagged: usize,
@@ -49,6 +50,7 @@ impl Report {
         self.requests += other.requests;
         self.faults += other.faults;
         self.segments += other.segments;
+        self.offers += other.offers;
         self.told += other.told;
         self.lagged += other.lagged;
         for (point, count) in &other.deaths {
@@ -66,6 +68,7 @@ impl Report {
             self.faults > 1_000 && self.segments > 1_000 && self.told > 1_000,
             "{self}"
         );
+        assert!(self.offers > 1_000, "{self}");
         assert!(
             self.deaths.len() >= 17,
             "processes died at {:?} only",
@@ -78,12 +81,13 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?}, {} requests, {} of them failed, {} segments made, {} commits told to watchers \
-             and {} snapshots in between, processes died at {:?}",
+            "{:?}, {} requests, {} of them failed, {} segments made, {} batches offered, {} commits \
+             told to watchers and {} snapshots in between, processes died at {:?}",
             self.steps,
             self.requests,
             self.faults,
             self.segments,
+            self.offers,
             self.told,
             self.lagged,
             self.deaths
@@ -332,6 +336,8 @@ impl World {
         trace.write_u64(self.server.revision());
         let failed = |code: Option<u16>| code.is_none_or(|code| code >= 400 && code != 404);
         let is_segment = |name: &Option<String>| name.is_none();
+        let is_offer =
+            |name: &Option<String>| name.as_ref().is_some_and(|name| name.contains(".offer-"));
         Report {
             trace: trace.finish(),
             requests: requests.len(),
@@ -342,6 +348,10 @@ impl World {
             segments: requests
                 .iter()
                 .filter(|request| request.verb == Verb::Create && is_segment(&request.name))
+                .count(),
+            offers: requests
+                .iter()
+                .filter(|request| request.verb == Verb::Update && is_offer(&request.name))
                 .count(),
             deaths: self.deaths.lock().expect("no panic").clone(),
             ..Report::default()

@@ -145,7 +145,7 @@ struct Round {
     /// Puts a second of a process that is alone.
     alone: f64,
     /// The same of processes that have one of them write for all, by hand.
-    combined: f64,
+    combined: Option<f64>,
 }
 
 /// What processes have put side by side.
@@ -162,8 +162,8 @@ impl Round {
         let turn = env.effort.turn * 2;
         let alone = ours(env, &format!("{bucket}-alone"), (1, tasks), turn, false).await?;
         let combined = match tasks {
-            1 => worker::put_combined(env, &bucket, PROCESSES, turn).await?,
-            _ => f64::NAN,
+            1 => Some(worker::put_combined(env, &bucket, PROCESSES, turn).await?),
+            _ => None,
         };
         // Each process has to have had several turns.
         let ours_turn = turn * 2;
@@ -189,13 +189,15 @@ impl Round {
         };
         // In a short turn they may not get a single put through.
         let to_theirs = of(|round| round.ours.total() / round.k8s_kv.total().max(0.1));
-        let limit = |figure: fn(&Self) -> f64| {
-            let to_theirs = median(
-                rounds
-                    .iter()
-                    .map(|round| figure(round) / round.k8s_kv.total().max(0.1)),
-            );
-            format!("{} ({to_theirs:.1}x)", rate(of(figure)))
+        let limit = |figure: fn(&Self) -> Option<f64>| {
+            let figures = rounds
+                .iter()
+                .filter_map(|round| Some((round, figure(round)?)));
+            let to_theirs = figures
+                .clone()
+                .map(|(round, figure)| figure / round.k8s_kv.total().max(0.1));
+            let found = rate(median(figures.map(|(_, figure)| figure)));
+            format!("{found} ({:.1}x)", median(to_theirs))
         };
         let what = format!("puts/s of {who}, to k8s-kv's with a retry loop");
         let faster = Finding::ratio(5, what, to_theirs, Bound::AtLeast(20.0))
@@ -205,7 +207,7 @@ impl Round {
                 "ours, within their bursts",
                 side(|round| &round.within_budget),
             )
-            .side("ours, one process alone", limit(|round| round.alone));
+            .side("ours, one process alone", limit(|round| Some(round.alone)));
         let faster = match tasks {
             1 => faster.side(
                 "one writing for all, by hand",

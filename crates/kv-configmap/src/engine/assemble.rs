@@ -22,7 +22,8 @@ use super::{BucketId, DecodeError, block, envelope, proto};
 pub(crate) struct Encoded {
     pub(super) head: Head,
     pub(super) revision: Revision,
-    pub(super) commits: Vec<Decoded>,
+    /// What the commits of the tail did; `None`: that was known already.
+    decoded: Vec<Option<Decoded>>,
 }
 
 /// The bytes of segments that were fetched.
@@ -52,13 +53,16 @@ struct Plan {
 }
 
 impl Encoded {
-    pub(crate) fn read(bytes: &Bytes) -> Result<Self, DecodeError> {
+    /// Reads a head. What its tail has in common with that of `known` need not be decoded again.
+    pub(crate) fn read(bytes: &Bytes, known: Option<&Head>) -> Result<Self, DecodeError> {
         let payload = envelope::open(envelope::HEAD, bytes, FORMAT)?;
         let message = proto::Head::decode(payload);
         let message = message.map_err(|error| DecodeError::Content(error.to_string()))?;
         let id = message.bucket_id.as_ref().try_into();
         let id = id.map_err(|_| content("the bucket id has not 16 bytes".to_owned()))?;
-        let (tail, commits) = Tail::decode(&message.tail)?;
+        let none = Tail::default();
+        let known = known.map_or(&none, |known| &known.tail);
+        let (tail, decoded) = Tail::decode(&message.tail, known)?;
         let base = Base {
             revision: Revision::new(message.base_revision),
             raw_bytes: block::raw_bytes(&message.base)?,
@@ -75,6 +79,7 @@ impl Encoded {
             unfoldable_bytes: 0,
             writers: Writers::new(message.writers, message.writers_complete_after),
             sweep_epoch: message.sweep_epoch,
+            leader: message.leader,
             tombstones_dropped_through: Revision::new(message.tombstones_dropped_through),
             recent: message
                 .recent_revisions
@@ -87,7 +92,7 @@ impl Encoded {
         Ok(Self {
             head,
             revision,
-            commits,
+            decoded,
         })
     }
 
@@ -106,8 +111,8 @@ impl Encoded {
             let after = plan.load_after;
             after.is_some_and(|after| run.revision > after)
         });
-        let tail = self.commits.iter().filter_map(|commit| commit.run.as_ref());
-        let tail = tail.filter(|run| run.revision > plan.replay_after);
+        let tail = self.head.tail.after(plan.replay_after).iter();
+        let tail = tail.filter_map(|commit| commit.run.as_ref());
         let segments = manifest.chain(tail).flat_map(|run| &run.segments);
         segments.copied().collect()
     }
@@ -199,6 +204,17 @@ impl Encoded {
         Ok(())
     }
 
+    /// What the commits of the tail after `after` did.
+    pub(super) fn commits_after(&self, after: Revision) -> Result<Vec<Decoded>, DecodeError> {
+        let commits = self.head.tail.commits().iter().zip(&self.decoded);
+        let newer = commits.filter(|(logged, _)| logged.revision > after);
+        let decoded = newer.map(|(logged, decoded)| match decoded {
+            Some(decoded) => Ok(decoded.clone()),
+            None => logged.decode(),
+        });
+        decoded.collect()
+    }
+
     /// Applies the commits of the tail after `after`.
     fn replay(
         &mut self,
@@ -207,8 +223,7 @@ impl Encoded {
     ) -> Result<Vec<Arc<Record>>, DecodeError> {
         let find = |id: SegmentId| segments.get(&id).cloned();
         let mut records = Vec::new();
-        let commits = std::mem::take(&mut self.commits);
-        for commit in commits.into_iter().filter(|commit| commit.revision > after) {
+        for commit in self.commits_after(after)? {
             let items = match &commit.run {
                 Some(run) => Some(run::read(self.head.id, run, &find)?),
                 None => None,

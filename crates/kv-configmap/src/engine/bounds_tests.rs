@@ -74,6 +74,9 @@ fn proposal_at(
         now,
         edit: None,
         nonce: head.revision().get(),
+        forwarded: &[],
+        leader: 0,
+        is_recorded: false,
     };
     let version = ((head.revision().get() >> 16) + 1).to_string();
     propose(head, version.parse().unwrap(), &request).unwrap()
@@ -128,7 +131,7 @@ fn head_naming(runs: usize, segments_each: usize) -> Bytes {
 
 #[test]
 fn a_head_names_as_many_runs_and_segments_as_it_may_and_not_one_more() {
-    let missing = |bytes: &Bytes| Encoded::read(bytes).map(|head| head.missing(None).len());
+    let missing = |bytes: &Bytes| Encoded::read(bytes, None).map(|head| head.missing(None).len());
     for runs in [RUNS - 1, RUNS] {
         assert_eq!(missing(&head_naming(runs, 1)), Ok(runs));
     }
@@ -155,7 +158,7 @@ fn the_runs_of_a_head_have_as_much_before_compression_as_they_may_and_not_one_by
             run.raw_bytes = raw_bytes;
         }
         let sealed = envelope::seal(envelope::HEAD, FORMAT, &message.encode_to_vec());
-        Encoded::read(&sealed).map(drop)
+        Encoded::read(&sealed, None).map(drop)
     };
     for last in [RAW_BYTES / 2 - 1, RAW_BYTES / 2] {
         assert_eq!(read([RAW_BYTES / 2, last]), Ok(()));
@@ -199,7 +202,7 @@ fn a_writer_stays_within_the_segments_that_a_reader_takes() {
     let almost = head_with(1, SEGMENTS - 1);
     let write = proposal(&almost, &layout, large()).write.unwrap();
     assert_eq!(write.head.segments().len(), SEGMENTS);
-    assert!(Encoded::read(&write.bytes).is_ok());
+    assert!(Encoded::read(&write.bytes, None).is_ok());
     let small = proposal(&write.head, &layout, put("small", "1"));
     assert!(small.write.is_some(), "what needs no segment still fits");
     refused(&head_with(1, SEGMENTS), &layout, large());
@@ -383,7 +386,8 @@ fn a_head_of_frames_that_are_too_large_is_refused() {
             ..proto::Head::default()
         };
         let sealed = envelope::seal(envelope::HEAD, FORMAT, &message.encode_to_vec());
-        Encoded::read(&sealed).and_then(|head| head.assemble(None, &Segments::new()).map(drop))
+        Encoded::read(&sealed, None)
+            .and_then(|head| head.assemble(None, &Segments::new()).map(drop))
     };
     for refused in [head(bomb.clone(), Bytes::new()), head(Bytes::new(), bomb)] {
         let told = "a block of 67108865 bytes, the limit is 67108864".to_owned();

@@ -8,6 +8,7 @@ pub(super) type Magic = [u8; 4];
 
 pub(super) const HEAD: Magic = *b"kvhd";
 pub(super) const SEGMENT: Magic = *b"kvsg";
+pub(super) const OFFER: Magic = *b"kvof";
 
 /// Magic, format and checksum.
 pub(super) const HEADER_BYTES: usize = 16;

@@ -155,7 +155,7 @@ fn forged(forgeries: Vec<Forgery>) -> Bytes {
 
 /// As a client reads it, cold or with a state that it knows.
 fn read(bytes: &Bytes, known: Option<&Head>) -> Result<Head, DecodeError> {
-    let encoded = Encoded::read(bytes)?;
+    let encoded = Encoded::read(bytes, known)?;
     let _ = encoded.survey(&golden_segments());
     let wanted = encoded.missing(known);
     let mut segments = golden_segments();
@@ -180,6 +180,9 @@ fn go_on(head: &Head, edit: Option<&Edit>) -> Option<(Head, Bytes)> {
         now: UNIX_EPOCH,
         edit,
         nonce: 0,
+        forwarded: &[],
+        leader: 0,
+        is_recorded: false,
     };
     let version = "100".parse().unwrap();
     let write = propose(head, version, &request).ok()?.write?;
@@ -201,7 +204,10 @@ fn use_it(head: &Head) {
     {
         if let Some((written, bytes)) = go_on(head, edit) {
             let _ = (written.live_bytes(), written.segments_dropped_since(head));
-            assert!(Encoded::read(&bytes).is_ok(), "what is written can be read");
+            assert!(
+                Encoded::read(&bytes, None).is_ok(),
+                "what is written can be read"
+            );
         }
     }
 }

@@ -155,7 +155,7 @@ fn segments_in(directory: &str) -> Segments {
 }
 
 pub(super) fn golden() -> Head {
-    let encoded = Encoded::read(&golden_head()).unwrap();
+    let encoded = Encoded::read(&golden_head(), None).unwrap();
     encoded.assemble(None, &golden_segments()).unwrap().0
 }
 
@@ -193,7 +193,7 @@ fn the_first_format_of_a_bucket_with_segments_stays_readable() {
 
 #[test]
 fn the_first_format_of_commits_that_share_a_write_stays_readable() {
-    let encoded = Encoded::read(&head_in(GROUP)).unwrap();
+    let encoded = Encoded::read(&head_in(GROUP), None).unwrap();
     let segments = segments_in(GROUP);
     assert_eq!(segments.len(), 1);
     let (head, history) = encoded.assemble(None, &segments).unwrap();
@@ -297,7 +297,7 @@ fn each_golden_segment_is_whole_and_needed() {
         );
         let mut others = segments.clone();
         others.remove(id);
-        let missing = Encoded::read(&golden_head())
+        let missing = Encoded::read(&golden_head(), None)
             .unwrap()
             .assemble(None, &others);
         assert_eq!(missing.unwrap_err(), DecodeError::MissingSegment(*id));

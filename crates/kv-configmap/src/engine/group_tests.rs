@@ -179,7 +179,7 @@ fn a_run_of_commits_that_are_not_its_own_is_refused() {
         tail.commits[0].revision = revision;
         head.tail = block::compress(&tail.encode_to_vec(), Effort::Fast).unwrap();
         let sealed = envelope::seal(envelope::HEAD, FORMAT, &head.encode_to_vec());
-        let encoded = Encoded::read(&sealed).unwrap();
+        let encoded = Encoded::read(&sealed, None).unwrap();
         encoded.assemble(None, &bucket.segments).map(drop)
     };
     assert_eq!(forged(first.get() - 1), Ok(()));

@@ -1,10 +1,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use kv_core::backend::Snapshot;
-use kv_core::{Entry, Key, Revision};
+use kv_core::{Commit, Entry, Key, Result, Revision, Transaction};
 use prost::Message;
 use rand::Rng;
 
@@ -13,7 +14,7 @@ use super::segment::SegmentId;
 use super::state::{Item, State};
 use super::tail::Tail;
 use super::time::{from_millis, to_millis};
-use super::writers::{BatchId, Resolution, WRITERS, Writers};
+use super::writers::{BatchId, OUTCOME_BYTES, Resolution, WRITERS, Writers};
 use super::{DecodeError, block, envelope, proto};
 
 /// The version of the format that this program writes, and the newest it reads.
@@ -43,8 +44,9 @@ const RECLAIMED_AT_ONCE: usize = 1_024;
 /// How many revisions the head remembers of commits that have left the tail.
 pub(super) const RECENT: usize = 64;
 
-// A writer takes at most a tag, a length and its three fields with their tags; a revision ten.
-const _: () = assert!(WRITERS * 34 + RECENT * 10 + 300 < ADMINISTRATION_BYTES);
+// A writer takes at most a tag, a length and its three fields with their tags, and two bytes where its
+// outcomes are forgotten; a revision ten.
+const _: () = assert!(WRITERS * 36 + OUTCOME_BYTES + RECENT * 10 + 300 < ADMINISTRATION_BYTES);
 
 /// What tells a bucket from another one of the same name, before or after it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -92,6 +94,8 @@ pub(crate) struct Head {
     pub(super) unfoldable_bytes: usize,
     pub(super) writers: Writers,
     pub(super) sweep_epoch: u64,
+    /// The writer that writes for all that offer it their batches; 0: none does.
+    pub(super) leader: u64,
     /// Of the commits up to this one, tombstones have been left out of the runs.
     pub(super) tombstones_dropped_through: Revision,
     /// Commits that have left the tail, oldest first.
@@ -139,6 +143,7 @@ impl Head {
             unfoldable_bytes: 0,
             writers: Writers::default(),
             sweep_epoch: 0,
+            leader: 0,
             tombstones_dropped_through: Revision::ZERO,
             recent: Vec::new(),
         }
@@ -226,8 +231,44 @@ impl Head {
         self.writers.resolve(batch, base)
     }
 
-    /// How many writers other than `writer` have written after the commit `revision`, as far as the
-    /// table remembers.
+    /// Whether `batch` is certain not to be applied; it was not at the commit `after`.
+    pub(crate) fn can_commit(&self, batch: BatchId, after: Revision) -> bool {
+        // A head that was restored from a backup tells nothing of later ones.
+        self.revision() >= after && self.resolve_offer(batch, after) == Resolution::NotApplied
+    }
+
+    /// What became of `batch`, which may be committed at any time and was not at the commit `after`.
+    pub(crate) fn resolve_offer(&self, batch: BatchId, after: Revision) -> Resolution {
+        // A batch that changes nothing is recorded at the commit that the bucket was at: what the table
+        // no longer knows may be one of that very commit.
+        match after.get().checked_sub(1) {
+            Some(before) => self.resolve(batch, Revision::new(before)),
+            None => self.resolve(batch, after),
+        }
+    }
+
+    /// The writer that writes for all that offer it their batches, if one does.
+    pub(crate) fn leader(&self) -> Option<u64> {
+        Some(self.leader).filter(|leader| *leader != 0)
+    }
+
+    /// Whether it is the leader that has written this head.
+    pub(crate) fn is_by_leader(&self) -> bool {
+        self.leader().is_some() && self.leader() == self.writers.newest()
+    }
+
+    /// What became of the last batch of a writer, if another one has committed it, while that is
+    /// remembered.
+    pub(crate) fn outcomes(
+        &self,
+        batch: BatchId,
+        transactions: &[Arc<Transaction>],
+    ) -> Option<Vec<Result<Commit>>> {
+        self.writers.outcomes(batch, transactions)
+    }
+
+    /// How many writers other than `writer` have written after the commit `revision` themselves, as far as
+    /// the table remembers.
     pub(crate) fn writers_since(&self, revision: Revision, writer: u64) -> usize {
         self.writers.others_since(revision, writer)
     }
@@ -256,6 +297,25 @@ impl Head {
         self.writers.record(batch, self.revision());
     }
 
+    /// Notes a batch that was applied for its writer.
+    pub(super) fn record_for(&mut self, batch: BatchId, outcomes: proto::Outcomes) {
+        let revision = self.revision();
+        self.writers.record_for(batch, revision, Some(outcomes));
+    }
+
+    /// Tells who writes for all from now on. Where it is not who writes this head, and who has not heard
+    /// yet what became of a batch has to catch up by other means than the tail, the bucket need not carry
+    /// it along for ever.
+    pub(super) fn lead(&mut self, leader: u64, writer: u64) {
+        self.leader = leader;
+        if leader != writer {
+            let first = self.tail.commits().first();
+            let before = first.map(|first| first.revision.get().saturating_sub(1));
+            let gone = before.map_or(self.revision(), Revision::new);
+            self.writers.forget_outcomes(gone);
+        }
+    }
+
     pub(super) fn seal(&self, tail: Bytes) -> Bytes {
         let message = proto::Head {
             bucket_id: Bytes::copy_from_slice(&self.id.0),
@@ -267,6 +327,7 @@ impl Head {
             writers_complete_after: self.writers.complete_after(),
             runs: self.runs.iter().map(Run::to_proto).collect(),
             sweep_epoch: self.sweep_epoch,
+            leader: self.leader,
             tombstones_dropped_through: self.tombstones_dropped_through.get(),
             recent_revisions: self.recent.iter().map(|revision| revision.get()).collect(),
         };

@@ -86,6 +86,9 @@ impl Bucket {
             now: self.now,
             edit,
             nonce,
+            forwarded: &[],
+            leader: 0,
+            is_recorded: false,
         };
         let version = self.number.to_string().parse().unwrap();
         propose(&self.head, version, &request).unwrap()
@@ -145,7 +148,7 @@ impl Bucket {
     }
 
     pub(super) fn read(&self, known: Option<&Head>) -> Result<(Head, History), DecodeError> {
-        let encoded = Encoded::read(&self.bytes)?;
+        let encoded = Encoded::read(&self.bytes, known)?;
         // Only what is asked for is there.
         let missing = encoded.missing(known);
         let fetched = missing
@@ -533,7 +536,7 @@ fn damaged_segments_are_noticed() {
                 "{error}"
             );
         }
-        let encoded = Encoded::read(&bucket.bytes).unwrap();
+        let encoded = Encoded::read(&bucket.bytes, None).unwrap();
         let mut without = whole.clone();
         without.remove(id);
         let error = encoded.assemble(None, &without).unwrap_err();

@@ -13,6 +13,8 @@ mod head;
 mod layout;
 mod maintain;
 mod manifest;
+mod offer;
+mod outcome;
 mod propose;
 mod proto;
 mod run;
@@ -29,6 +31,8 @@ mod bounds_tests;
 #[cfg(test)]
 mod forged_tests;
 #[cfg(test)]
+mod forwarding_tests;
+#[cfg(test)]
 mod golden_tests;
 #[cfg(test)]
 mod group_tests;
@@ -44,7 +48,8 @@ pub(crate) use envelope::format_of;
 pub(crate) use head::{BucketId, CAPACITY, FORMAT, Head};
 pub(crate) use layout::{Layout, MOST_BUCKET_BYTES};
 pub(crate) use maintain::{Job, Round, flush, merge};
-pub(crate) use propose::{Proposal, Request, Write, propose};
+pub(crate) use offer::Offer;
+pub(crate) use propose::{Forwarded, Proposal, Request, Write, propose};
 pub(crate) use run::SegmentRef;
 pub(crate) use segment::{NewSegment, SegmentId};
 pub(crate) use state::Range;

@@ -10,9 +10,10 @@ use super::group::NewCommit;
 use super::head::{CAPACITY, Excess, Head, Room};
 use super::layout::Layout;
 use super::maintain::can_shrink_manifest;
+use super::outcome;
 use super::segment::NewSegment;
 use super::version::ResourceVersion;
-use super::writers::BatchId;
+use super::writers::{BatchId, OUTCOME_BYTES, outcome_bytes};
 use crate::hooks::Bug;
 
 /// What is to become of a bucket.
@@ -28,6 +29,24 @@ pub(crate) struct Request<'a> {
     /// Keeps the names of segments for large commits from being used again. The same where the
     /// same transactions are decided about again, so that their segments serve again.
     pub(crate) nonce: u64,
+    /// Batches of others, which are decided about after the transactions. Those that do not fit, or that
+    /// may be applied already, are left out.
+    pub(crate) forwarded: &'a [Forwarded],
+    /// The writer that others may offer their batches to from now on; 0: none.
+    pub(crate) leader: u64,
+    /// Writes the batch id, also where there is nothing else to write.
+    pub(crate) is_recorded: bool,
+}
+
+/// A batch that another writer has offered.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Forwarded {
+    pub(crate) batch: BatchId,
+    /// The commit up to which it is certain that the batch is not applied.
+    pub(crate) after: Revision,
+    /// The time by which it is decided about.
+    pub(crate) now: SystemTime,
+    pub(crate) transactions: Vec<Arc<Transaction>>,
 }
 
 /// What becomes of a bucket, if it is still as it was, by a group of transactions.
@@ -61,6 +80,7 @@ pub(crate) struct Write {
     /// What has to be there before the head names it.
     pub(crate) segments: Vec<NewSegment>,
     pub(crate) has_edit: bool,
+    pub(crate) has_forwarded: bool,
 }
 
 /// Decides about transactions, in order, on the head `base` that was read at `version`: each
@@ -71,11 +91,14 @@ pub(crate) fn propose(
     request: &Request<'_>,
 ) -> Result<Proposal> {
     let (mut count, mut reclaims) = (request.transactions.len(), true);
+    let mut forwarded = request.forwarded;
     loop {
-        let draft = Draft::evaluate(base, version, request, count, reclaims)?;
+        let draft = Draft::evaluate(base, version, request, count, forwarded, reclaims)?;
         let has_reclaimed = draft.has_reclaimed();
         match draft.finish(base, request) {
             Ok(proposal) => return Ok(proposal),
+            // The others are decided about with the next write, or tried by their writers.
+            Err(_) if !forwarded.is_empty() => forwarded = &forwarded[..forwarded.len() / 2],
             // Fewer may fit; the others are decided about afterwards, one by one in the end.
             Err(_) if count > 1 => count /= 2,
             // An edit alone has to wait until there is room.
@@ -108,10 +131,15 @@ fn can_make_room(excess: Excess, base: &Head, layout: &Layout) -> bool {
 /// The state after a group of transactions, not yet encoded.
 struct Draft {
     head: Head,
+    /// The revision of the next commit.
+    next: Revision,
+    reclaims: bool,
+    commits: Vec<NewCommit>,
     outcomes: Vec<Result<Commit>>,
     records: Vec<Arc<Record>>,
     segments: Vec<NewSegment>,
     has_edit: bool,
+    has_forwarded: bool,
 }
 
 impl Draft {
@@ -120,6 +148,7 @@ impl Draft {
         version: ResourceVersion,
         request: &Request<'_>,
         count: usize,
+        forwarded: &[Forwarded],
         reclaims: bool,
     ) -> Result<Self> {
         let mut next = version.next_revision(base.revision())?;
@@ -131,39 +160,72 @@ impl Draft {
         let has_edit = request
             .edit
             .is_some_and(|edit| head.apply(edit, is_unchecked));
+        head.lead(request.leader, request.batch.writer);
         let mut draft = Self {
             head,
+            next,
+            reclaims,
+            commits: Vec::new(),
             outcomes: Vec::new(),
             records: Vec::new(),
             segments: Vec::new(),
             has_edit,
+            has_forwarded: false,
         };
-        let mut commits = Vec::new();
-        for transaction in &request.transactions[..count] {
-            let outcome = match draft.head.snapshot().evaluate(transaction, request.now) {
-                Ok(evaluation) if evaluation.effects.is_empty() => {
-                    Ok(evaluation.into_commit(draft.head.revision()))
-                }
-                Ok(mut evaluation) => {
-                    // The first commit of a batch reclaims for all of them.
-                    let reclaims = reclaims && draft.records.is_empty();
-                    let commit = NewCommit {
-                        revision: next,
-                        effects: std::mem::take(&mut evaluation.effects),
-                        reclaimed: draft.head.expired(request.now, reclaims),
-                    };
-                    draft.records.push(Arc::new(draft.head.step(&commit)));
-                    commits.push(commit);
-                    let commit = evaluation.into_commit(next);
-                    next = Revision::new(next.get() + 1);
-                    Ok(commit)
-                }
-                Err(refusal) => Err(refusal),
-            };
-            draft.outcomes.push(outcome);
-        }
-        draft.segments = draft.head.log(&commits, request.layout, request.nonce);
+        draft.outcomes = request.transactions[..count]
+            .iter()
+            .map(|transaction| draft.decide(transaction, request.now))
+            .collect();
+        draft.take_forwarded(forwarded, request);
+        draft.segments = draft
+            .head
+            .log(&draft.commits, request.layout, request.nonce);
         Ok(draft)
+    }
+
+    /// Applies a transaction, or refuses it.
+    fn decide(&mut self, transaction: &Transaction, now: SystemTime) -> Result<Commit> {
+        let mut evaluation = self.head.snapshot().evaluate(transaction, now)?;
+        if evaluation.effects.is_empty() {
+            return Ok(evaluation.into_commit(self.head.revision()));
+        }
+        // The first commit of a batch reclaims for all of them.
+        let reclaims = self.reclaims && self.records.is_empty();
+        let revision = self.next;
+        let commit = NewCommit {
+            revision,
+            effects: std::mem::take(&mut evaluation.effects),
+            reclaimed: self.head.expired(now, reclaims),
+        };
+        self.records.push(Arc::new(self.head.step(&commit)));
+        self.commits.push(commit);
+        self.next = Revision::new(revision.get() + 1);
+        Ok(evaluation.into_commit(revision))
+    }
+
+    /// Decides about the batches of others, each as a whole and once.
+    fn take_forwarded(&mut self, forwarded: &[Forwarded], request: &Request<'_>) {
+        let is_unchecked = request.layout.bug == Some(Bug::OfferTakenTwice);
+        let mut bytes = 0;
+        for one in forwarded {
+            if !(self.head.can_commit(one.batch, one.after) || is_unchecked) {
+                continue;
+            }
+            let transactions = &one.transactions;
+            let outcomes: Vec<_> = transactions
+                .iter()
+                .map(|transaction| self.decide(transaction, one.now))
+                .collect();
+            let revision = self.head.revision();
+            let outcomes = outcome::to_proto(transactions, &outcomes, revision);
+            bytes += outcome_bytes(&outcomes);
+            self.head.record_for(one.batch, outcomes);
+            self.has_forwarded = true;
+            // Those of the write before are to be remembered, too.
+            if bytes > OUTCOME_BYTES * 2 / 5 {
+                return;
+            }
+        }
     }
 
     fn has_reclaimed(&self) -> bool {
@@ -179,8 +241,11 @@ impl Draft {
             records,
             segments,
             has_edit,
+            has_forwarded,
+            ..
         } = self;
-        if records.is_empty() && !has_edit {
+        // What became of the batches of others stands in the head only.
+        if records.is_empty() && !has_edit && !has_forwarded && !request.is_recorded {
             return Ok(Proposal {
                 outcomes,
                 write: None,
@@ -203,6 +268,7 @@ impl Draft {
                     records,
                     segments,
                     has_edit,
+                    has_forwarded,
                 }),
             }),
             Err(excess) => Err((excess, Box::new(head))),
@@ -293,6 +359,9 @@ mod tests {
             now,
             edit: None,
             nonce: 0,
+            forwarded: &[],
+            leader: 0,
+            is_recorded: false,
         };
         propose(base, version(number), &request).unwrap()
     }

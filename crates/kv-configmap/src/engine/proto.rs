@@ -27,6 +27,8 @@ pub(super) struct Head {
     pub(super) tombstones_dropped_through: u64,
     #[prost(uint64, repeated, tag = "11")]
     pub(super) recent_revisions: Vec<u64>,
+    #[prost(fixed64, tag = "12")]
+    pub(super) leader: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -57,7 +59,7 @@ pub(super) struct Segment {
     pub(super) is_ahead: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Message)]
+#[derive(Clone, PartialEq, Eq, Message)]
 pub(super) struct Writer {
     #[prost(fixed64, tag = "1")]
     pub(super) id: u64,
@@ -65,6 +67,76 @@ pub(super) struct Writer {
     pub(super) counter: u64,
     #[prost(uint64, tag = "3")]
     pub(super) revision: u64,
+    #[prost(message, optional, tag = "4")]
+    pub(super) outcomes: Option<Outcomes>,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct Outcomes {
+    #[prost(uint64, repeated, tag = "1")]
+    pub(super) ages: Vec<u64>,
+    #[prost(uint64, repeated, tag = "2")]
+    pub(super) previous_ages: Vec<u64>,
+    #[prost(uint32, repeated, tag = "3")]
+    pub(super) left: Vec<u32>,
+    #[prost(message, repeated, tag = "4")]
+    pub(super) refusals: Vec<Refusal>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct Refusal {
+    #[prost(uint32, tag = "1")]
+    pub(super) transaction: u32,
+    #[prost(uint32, tag = "2")]
+    pub(super) condition: u32,
+    #[prost(uint64, tag = "3")]
+    pub(super) actual_age: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Offer {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(super) bucket_id: Bytes,
+    #[prost(fixed64, tag = "2")]
+    pub(super) leader: u64,
+    #[prost(fixed64, tag = "3")]
+    pub(super) writer: u64,
+    #[prost(uint64, tag = "4")]
+    pub(super) counter: u64,
+    #[prost(uint64, tag = "5")]
+    pub(super) after: u64,
+    #[prost(uint64, tag = "6")]
+    pub(super) now_ns: u64,
+    #[prost(message, repeated, tag = "7")]
+    pub(super) transactions: Vec<Transaction>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Transaction {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) conditions: Vec<Condition>,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) operations: Vec<Operation>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Condition {
+    #[prost(string, tag = "1")]
+    pub(super) key: String,
+    #[prost(bool, tag = "2")]
+    pub(super) exists: bool,
+    #[prost(uint64, optional, tag = "3")]
+    pub(super) at: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Operation {
+    #[prost(string, tag = "1")]
+    pub(super) key: String,
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub(super) value: Option<Bytes>,
+    #[prost(uint64, optional, tag = "3")]
+    pub(super) ttl_ns: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -133,12 +205,52 @@ mod tests {
                 id: 3,
                 counter: 4,
                 revision: 5,
+                outcomes: Some(outcomes()),
             }],
             writers_complete_after: 6,
             runs: vec![run()],
             sweep_epoch: 7,
             tombstones_dropped_through: 8,
             recent_revisions: vec![9, 10],
+            leader: 11,
+        }
+    }
+
+    fn outcomes() -> Outcomes {
+        Outcomes {
+            ages: vec![1, 0],
+            previous_ages: vec![2, 0],
+            left: vec![1, 2],
+            refusals: vec![Refusal {
+                transaction: 1,
+                condition: 2,
+                actual_age: 3,
+            }],
+        }
+    }
+
+    fn offer() -> Offer {
+        let condition = Condition {
+            key: "k".into(),
+            exists: true,
+            at: Some(1),
+        };
+        let operation = Operation {
+            key: "k".into(),
+            value: Some(Bytes::from_static(b"v")),
+            ttl_ns: Some(2),
+        };
+        Offer {
+            bucket_id: Bytes::from_static(b"0123456789abcdef"),
+            leader: 3,
+            writer: 4,
+            counter: 5,
+            after: 6,
+            now_ns: 7,
+            transactions: vec![Transaction {
+                conditions: vec![condition],
+                operations: vec![operation],
+            }],
         }
     }
 
@@ -228,6 +340,13 @@ mod tests {
         hold_together(&pool, "Change", &commits().commits[0].changes[0]);
         hold_together(&pool, "Run", &run());
         hold_together(&pool, "Segment", &segment());
-        assert_eq!(pool.all_messages().count(), 9);
+        hold_together(&pool, "Outcomes", &outcomes());
+        hold_together(&pool, "Refusal", &outcomes().refusals[0]);
+        let transaction = &offer().transactions[0];
+        hold_together(&pool, "Offer", &offer());
+        hold_together(&pool, "Transaction", transaction);
+        hold_together(&pool, "Condition", &transaction.conditions[0]);
+        hold_together(&pool, "Operation", &transaction.operations[0]);
+        assert_eq!(pool.all_messages().count(), 15);
     }
 }

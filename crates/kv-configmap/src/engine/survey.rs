@@ -104,8 +104,15 @@ impl Encoded {
 
     fn survey_tail(&self, survey: &mut Survey, segments: &Segments) {
         let base = self.head.base.revision;
+        let commits = match self.commits_after(base) {
+            Ok(commits) => commits,
+            Err(damage) => {
+                let (after, through) = (base, self.revision);
+                return survey.note(Range { after, through }, Some(damage));
+            }
+        };
         let mut after = base;
-        for commit in self.commits.iter().filter(|one| one.revision > base) {
+        for commit in commits {
             let through = commit.revision;
             let range = Range { after, through };
             match &commit.run {

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kv_core::backend::{Effect, Stored};
 use kv_core::{Key, Revision};
 use prost::Message;
@@ -149,31 +149,91 @@ impl Tail {
     }
 
     /// Decodes a tail, and what each commit did: one commit at a time, so that a bad one is refused
-    /// before there is memory for the others.
-    pub(super) fn decode(stored: &Bytes) -> Result<(Self, Vec<Decoded>), DecodeError> {
-        let (mut tail, mut decoded) = (Self::default(), Vec::<Decoded>::new());
-        let mut segments = 0;
-        for encoded in elements(block::open(stored)?) {
-            let commit = read_commit(encoded?)?;
-            let revision = Revision::new(commit.revision);
-            let after = decoded.last().map_or(Revision::ZERO, |last| last.revision);
-            if revision <= after {
-                return Err(content(format!("commit {revision} follows {after}")));
+    /// before there is memory for the others. Those that are in the tail `known` were looked at when it
+    /// was decoded: of these it is not told what they did.
+    pub(super) fn decode(
+        stored: &Bytes,
+        known: &Self,
+    ) -> Result<(Self, Vec<Option<Decoded>>), DecodeError> {
+        let mut rest = block::open(stored)?;
+        let mut tail = known.common(&mut rest);
+        let mut decoded = vec![None; tail.commits.len()];
+        let mut segments = tail.segments();
+        for encoded in elements(rest) {
+            let after = tail.commits.last().map(|last| last.revision);
+            let commit = tail.push_decoded(encoded?)?;
+            let after = after.unwrap_or_default();
+            if commit.revision <= after {
+                return Err(content(format!(
+                    "commit {} follows {after}",
+                    commit.revision
+                )));
             }
-            let run = commit.run.as_ref().map(Run::from_proto).transpose()?;
-            let is_its_own = |run: &Run| run.revision == revision && run.written_at == revision;
-            if !run.as_ref().is_none_or(is_its_own) {
-                let reason = format!("commit {revision} refers to the run of another");
-                return Err(content(reason));
-            }
-            segments += run.as_ref().map_or(0, |run| run.segments.len());
+            segments += commit.run.as_ref().map_or(0, |run| run.segments.len());
             if segments > SEGMENTS {
                 return Err(content("its tail names too many segments".to_owned()));
             }
-            decoded.push(to_decoded(&commit, run.clone())?);
-            tail.push_encoded(commit, run);
+            decoded.push(Some(commit));
         }
         Ok((tail, decoded))
+    }
+
+    /// Takes from the beginning of an encoded tail what is in this one, too: as a rule all but what has
+    /// been flushed, and what has come since.
+    fn common(&self, encoded: &mut Bytes) -> Self {
+        let mut common = Self::default();
+        let first = elements(encoded.clone()).next();
+        let Some(revision) = first.and_then(|first| revision_of(first.ok()?)) else {
+            return common;
+        };
+        let before = self
+            .commits
+            .partition_point(|commit| commit.revision < revision);
+        for commit in &self.commits[before..] {
+            if !encoded.starts_with(&commit.encoded) {
+                break;
+            }
+            encoded.advance(commit.encoded.len());
+            common.raw_bytes += commit.encoded.len();
+            common.commits.push(commit.clone());
+        }
+        common
+    }
+
+    fn segments(&self) -> usize {
+        let runs = self.commits.iter().filter_map(|commit| commit.run.as_ref());
+        runs.map(|run| run.segments.len()).sum()
+    }
+
+    fn push_decoded(&mut self, encoded: Bytes) -> Result<Decoded, DecodeError> {
+        let commit = read_commit(encoded)?;
+        let revision = Revision::new(commit.revision);
+        let run = commit.run.as_ref().map(Run::from_proto).transpose()?;
+        let is_its_own = |run: &Run| run.revision == revision && run.written_at == revision;
+        if !run.as_ref().is_none_or(is_its_own) {
+            let reason = format!("commit {revision} refers to the run of another");
+            return Err(content(reason));
+        }
+        let decoded = to_decoded(&commit, run.clone())?;
+        self.push_encoded(commit, run);
+        Ok(decoded)
+    }
+}
+
+impl Logged {
+    /// What it did.
+    pub(super) fn decode(&self) -> Result<Decoded, DecodeError> {
+        let element = elements(self.encoded.clone()).next();
+        let element = element.ok_or_else(|| content("a commit is missing".to_owned()))?;
+        to_decoded(&read_commit(element?)?, self.run.clone())
+    }
+}
+
+/// The revision of a commit, which is what it begins with where it was written by this program.
+fn revision_of(commit: Bytes) -> Option<Revision> {
+    match fields(commit).next()? {
+        Ok((1, Content::Number(revision))) => Some(Revision::new(revision)),
+        _ => None,
     }
 }
 

@@ -34,7 +34,7 @@ fn after(transactions: &[Transaction]) -> (Head, Bytes) {
 
 /// Decodes a head that has no segments.
 pub(super) fn decode(bytes: &Bytes, known: Option<&Head>) -> Result<Head, DecodeError> {
-    let assembled = Encoded::read(bytes)?.assemble(known, &Segments::new())?;
+    let assembled = Encoded::read(bytes, known)?.assemble(known, &Segments::new())?;
     Ok(assembled.0)
 }
 
@@ -52,6 +52,9 @@ fn write(head: &Head, number: u64, transaction: &Transaction) -> Option<Write> {
         now: now(),
         edit: None,
         nonce: 0,
+        forwarded: &[],
+        leader: 0,
+        is_recorded: false,
     };
     propose(head, version, &request).unwrap().write
 }

@@ -1,9 +1,16 @@
-use kv_core::Revision;
+use std::sync::Arc;
 
-use super::proto;
+use kv_core::{Commit, Result, Revision, Transaction};
+use prost::Message;
+
+use super::{outcome, proto};
 
 /// How many writers the head remembers.
 pub(crate) const WRITERS: usize = 128;
+
+/// How many bytes of outcomes the head keeps, for writers that others have written for. Those of the
+/// newest batches stay.
+pub(super) const OUTCOME_BYTES: usize = 2_560;
 
 /// The name of one group of transactions that is written together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,30 +55,77 @@ impl Writers {
         self.complete_after
     }
 
+    /// Who has written last.
+    pub(super) fn newest(&self) -> Option<u64> {
+        self.recent.last().map(|writer| writer.id)
+    }
+
     pub(super) fn last_batch_of(&self, writer: u64) -> Option<u64> {
         let mut recent = self.recent.iter();
         let found = recent.find(|recent| recent.id == writer);
         found.map(|writer| writer.counter)
     }
 
-    /// How many writers other than `writer` have applied a batch after the commit `revision`.
+    /// How many writers other than `writer` have applied a batch after the commit `revision` themselves.
     pub(super) fn others_since(&self, revision: Revision, writer: u64) -> usize {
         let newer = |one: &&proto::Writer| one.revision > revision.get();
         let newer = self.recent.iter().rev().take_while(newer);
-        newer.filter(|one| one.id != writer).count()
+        let is_other = |one: &&proto::Writer| one.id != writer && one.outcomes.is_none();
+        newer.filter(is_other).count()
+    }
+
+    /// What became of the last batch of a writer. `None`: this is not known any more, or the writer has
+    /// written it itself.
+    pub(super) fn outcomes(
+        &self,
+        batch: BatchId,
+        transactions: &[Arc<Transaction>],
+    ) -> Option<Vec<Result<Commit>>> {
+        let mut recent = self.recent.iter();
+        let is_of = |one: &&proto::Writer| one.id == batch.writer && one.counter == batch.counter;
+        let writer = recent.find(is_of)?;
+        let last = Revision::new(writer.revision);
+        outcome::from_proto(transactions, writer.outcomes.as_ref()?, last)
     }
 
     /// Notes that `batch` was applied, up to the commit `revision`.
     pub(super) fn record(&mut self, batch: BatchId, revision: Revision) {
+        self.record_for(batch, revision, None);
+    }
+
+    /// Notes that `batch` was applied for its writer, with these outcomes.
+    pub(super) fn record_for(
+        &mut self,
+        batch: BatchId,
+        revision: Revision,
+        outcomes: Option<proto::Outcomes>,
+    ) {
         self.recent.retain(|writer| writer.id != batch.writer);
         let (id, counter, revision) = (batch.writer, batch.counter, revision.get());
         self.recent.push(proto::Writer {
             id,
             counter,
             revision,
+            outcomes,
         });
         if self.recent.len() > WRITERS {
             self.complete_after = self.recent.remove(0).revision;
+        }
+        let mut bytes = 0;
+        for writer in self.recent.iter_mut().rev() {
+            bytes += writer.outcomes.as_ref().map_or(0, outcome_bytes);
+            if bytes > OUTCOME_BYTES && writer.outcomes.is_some() {
+                // That somebody else has written it stays known.
+                writer.outcomes = Some(proto::Outcomes::default());
+            }
+        }
+    }
+
+    /// Forgets what became of batches up to the commit `revision`.
+    pub(super) fn forget_outcomes(&mut self, revision: Revision) {
+        let old = |writer: &&mut proto::Writer| writer.revision <= revision.get();
+        for writer in self.recent.iter_mut().filter(old) {
+            writer.outcomes = None;
         }
     }
 
@@ -88,6 +142,12 @@ impl Writers {
             None => Resolution::Unknowable,
         }
     }
+}
+
+/// What outcomes take in a head.
+pub(super) fn outcome_bytes(outcomes: &proto::Outcomes) -> usize {
+    let bytes = outcomes.encoded_len();
+    1 + prost::length_delimiter_len(bytes) + bytes
 }
 
 #[cfg(test)]

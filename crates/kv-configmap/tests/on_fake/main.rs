@@ -5,6 +5,7 @@ mod bounds;
 mod check;
 mod corners;
 mod damage;
+mod forwarding;
 mod groups;
 mod objects;
 mod outage;

@@ -116,7 +116,7 @@ pub fn evaluate(
         Ok(lookup(key)?.filter(|entry| !entry.is_expired(now)))
     };
     for condition in transaction.conditions() {
-        check(
+        check_condition(
             condition,
             live(condition.key())?.map(|entry| entry.revision),
         )?;
@@ -160,7 +160,13 @@ pub fn evaluate(
     })
 }
 
-fn check(condition: &Condition, actual: Option<Revision>) -> Result<()> {
+/// Whether a condition holds for its key, which was last written by the commit `actual`; `None`: there is
+/// no such key.
+///
+/// # Errors
+///
+/// [`Error::AlreadyExists`] and [`Error::Conflict`].
+pub fn check_condition(condition: &Condition, actual: Option<Revision>) -> Result<()> {
     match (condition, actual) {
         (Condition::Absent(_), None) | (Condition::Exists(_), Some(_)) => Ok(()),
         (Condition::At(_, expected), Some(actual)) if *expected == actual => Ok(()),

@@ -21,7 +21,7 @@ mod sorted;
 
 pub use backoff::Backoff;
 pub use cursors::Cursors;
-pub use evaluate::{Effect, Evaluation, Stored, evaluate};
+pub use evaluate::{Effect, Evaluation, Stored, check_condition, evaluate};
 pub use forward_clock::ForwardClock;
 pub use replica::{Record, Replica, SnapshotSource};
 pub use snapshot::Snapshot;

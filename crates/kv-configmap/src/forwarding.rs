@@ -1,0 +1,463 @@
+//! Having another process commit a batch: who meets conflicts offers it to the one that writes for all, and
+//! learns from the head what became of it.
+
+use kv_core::backend::Backoff;
+use kv_core::{Clock, Commit, Error, Result};
+use rand::{Rng, RngExt};
+use tokio::time::{Duration, Instant, sleep, sleep_until};
+
+use crate::attempt::{Next, claim};
+use crate::committer::{Committer, Pending};
+use crate::engine::{BatchId, Forwarded, Head, Offer, Resolution};
+use crate::handle::limits;
+use crate::hooks::{Bug, CrashPoint};
+use crate::known::Known;
+use crate::leading::Leading;
+use crate::shared::LONGEST_BUDGET_WAIT;
+use crate::waiting::Waiting;
+
+/// For how many times as long as it took to offer a batch, at least and at most, the leader may be silent
+/// before it is taken for gone.
+const PATIENCE: u32 = 8;
+const SHORTEST_PATIENCE: Duration = Duration::from_millis(100);
+const LONGEST_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long an offer may wait while the leader goes on without it.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a process does without offers after one that was of no use.
+const REST: Duration = Duration::from_secs(1);
+
+/// Two conflicts within this time are those of several writers at work.
+const CONTENTION: Duration = Duration::from_secs(1);
+
+/// The longest time in which offers are expected to follow each other.
+const LONGEST_GAP: Duration = Duration::from_millis(50);
+
+/// How often the same offers are tried.
+const ATTEMPTS: u32 = 8;
+
+/// About what an object has besides an offer.
+const OFFER_OVERHEAD_BYTES: usize = 512;
+
+/// What a committer knows of offers of its own.
+#[derive(Default)]
+pub(crate) struct Forwarding {
+    has_object: bool,
+    /// Whether the present batch was offered.
+    has_offered: bool,
+    rests_until: Option<Instant>,
+    last_conflict: Option<Instant>,
+}
+
+/// A batch that was offered, and may be committed at any time by whoever leads.
+pub(crate) struct Offered {
+    offer: Offer,
+    /// What is known of the outcomes, which a head does not tell for long.
+    outcomes: Option<Vec<Result<Commit>>>,
+}
+
+impl Offered {
+    /// Takes from a head what it tells.
+    pub(crate) fn note(&mut self, head: &Head) {
+        let Self { offer, outcomes } = self;
+        let batch = offer.batch;
+        if outcomes.is_none() && head.last_batch_of(batch.writer) == Some(batch.counter) {
+            *outcomes = head.outcomes(batch, &offer.transactions);
+        }
+    }
+
+    /// What became of it.
+    fn resolution(&self, known: &Known) -> Resolution {
+        let Offer {
+            bucket,
+            batch,
+            after,
+            ..
+        } = self.offer;
+        match known {
+            // What was committed once stays so, whatever is known of the bucket by now.
+            _ if self.outcomes.is_some() => Resolution::Applied,
+            Known::Unread => Resolution::NotApplied,
+            // Torn down, and perhaps made anew; or restored from a backup.
+            Known::Absent => Resolution::Unknowable,
+            Known::Present(now) if now.head.id() != bucket || now.head.revision() < after => {
+                Resolution::Unknowable
+            }
+            Known::Present(now) => now.head.resolve_offer(batch, after),
+        }
+    }
+}
+
+impl Committer {
+    /// Has the leader commit the batch, where there is one. `true`: it was asked to, and the next step
+    /// finds out what came of it.
+    pub(crate) async fn forward(&mut self, batch: &mut Vec<Pending>) -> bool {
+        let Some(leader) = self.other_leader() else {
+            return false;
+        };
+        self.leading = None;
+        batch.retain(Waiting::is_wanted);
+        if batch.is_empty() || !self.prepare_offer(batch, leader) {
+            return false;
+        }
+        self.forwarding.has_offered = true;
+        let began = Instant::now();
+        if self.send_offer(leader).await {
+            self.wait_for_leader(batch, began.elapsed()).await;
+        } else {
+            self.rest_forwarding();
+        }
+        true
+    }
+
+    /// Who else writes for all, as far as can be told.
+    fn other_leader(&self) -> Option<u64> {
+        let rests = self.forwarding.rests_until;
+        if !self.shared.layout.has_segments || rests.is_some_and(|until| Instant::now() < until) {
+            return None;
+        }
+        let leader = self.live_leader().filter(|leader| *leader != self.writer)?;
+        (!self.shared.follow_from_now_on().is_refused()).then_some(leader)
+    }
+
+    /// Who writes for all, and has done so just now.
+    fn live_leader(&self) -> Option<u64> {
+        let is_led = self.shared.changes().borrow().is_led();
+        let known = self.shared.known();
+        let leader = known.present()?.head.leader()?;
+        is_led.then_some(leader)
+    }
+
+    /// Claims a batch for an offer. It is offered under one number only, to whomever it is offered. `false`:
+    /// it is too large, not for another, or a caller has given up.
+    fn prepare_offer(&mut self, batch: &mut [Pending], leader: u64) -> bool {
+        let known = self.shared.known();
+        let Some(base) = known.present() else {
+            return false;
+        };
+        let mut offered = self.shared.offered();
+        if offered.is_some() {
+            return true;
+        }
+        // Nobody else would look whether an earlier batch that has them was applied after all.
+        if batch
+            .iter()
+            .any(|pending| !pending.request.given_up.is_empty())
+        {
+            return false;
+        }
+        let transactions = batch.iter();
+        let transactions = transactions.map(|pending| pending.request.transaction.clone());
+        let offer = Offer {
+            bucket: base.head.id(),
+            leader,
+            batch: BatchId {
+                writer: self.writer,
+                counter: self.counter + 1,
+            },
+            after: base.head.revision(),
+            now: self.shared.clock.now(),
+            transactions: transactions.collect(),
+        };
+        if offer.encode().is_none() || !claim(batch) {
+            return false;
+        }
+        self.counter += 1;
+        for (index, pending) in batch.iter_mut().enumerate() {
+            pending.request.offered_as = Some(index);
+        }
+        *offered = Some(Offered {
+            offer,
+            outcomes: None,
+        });
+        true
+    }
+
+    /// `false`: it was not offered, or perhaps not.
+    async fn send_offer(&mut self, leader: u64) -> bool {
+        let offer = self.shared.offered().as_mut().map(|offered| {
+            offered.offer.leader = leader;
+            offered.offer.clone()
+        });
+        let known = self.shared.known();
+        let bytes = offer.as_ref().and_then(Offer::encode);
+        let (Some(offer), Some(bytes), Some(base)) = (offer, bytes, known.present()) else {
+            return false;
+        };
+        let budget = &self.shared.budget;
+        budget.ready(LONGEST_BUDGET_WAIT).await;
+        budget.spend(bytes.len() + OFFER_OVERHEAD_BYTES);
+        self.shared.hooks.reach(CrashPoint::BeforeOffer).await;
+        let is_first = !self.forwarding.has_object;
+        let sent = self
+            .shared
+            .api
+            .offer(&offer, &bytes, &base.metadata, is_first);
+        self.forwarding.has_object = sent.await.is_ok();
+        self.shared.hooks.reach(CrashPoint::Offered).await;
+        self.forwarding.has_object
+    }
+
+    /// Waits until the head tells that the batch is in, or the leader seems to be gone.
+    async fn wait_for_leader(&mut self, batch: &[Pending], sent_within: Duration) {
+        let patience = (sent_within * PATIENCE).clamp(SHORTEST_PATIENCE, LONGEST_PATIENCE);
+        // Not all who wait lose it at once.
+        let patience = patience.mul_f64(self.random.random_range(1.0..2.0));
+        let began = Instant::now();
+        let mut changes = self.shared.changes();
+        loop {
+            let last = changes.borrow_and_update().by_leader();
+            let last = last.map_or(began, |last| last.max(began));
+            let until = (last + patience).min(began + LONGEST_WAIT);
+            let known = self.shared.known();
+            if self.offer_resolution(&known) != Some(Resolution::NotApplied)
+                || !batch.iter().any(Waiting::is_wanted)
+            {
+                return;
+            }
+            if Instant::now() >= until {
+                self.rest_forwarding();
+                return self.begin_to_lead().await;
+            }
+            // Where a head tells of none, somebody else has written it, and the leader goes on.
+            let leader = known.present().and_then(|now| now.head.leader());
+            let asked = self.shared.offered().as_ref().map(|one| one.offer.leader);
+            if let Some(leader) = leader.filter(|leader| *leader != self.writer)
+                && asked != Some(leader)
+                && !self.send_offer(leader).await
+            {
+                return self.rest_forwarding();
+            }
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = sleep_until(until) => {}
+            }
+        }
+    }
+
+    fn rest_forwarding(&mut self) {
+        self.forwarding.rests_until = Some(Instant::now() + REST);
+    }
+
+    /// What became of the offered batch, if there is one.
+    fn offer_resolution(&self, known: &Known) -> Option<Resolution> {
+        let offered = self.shared.offered();
+        offered.as_ref().map(|offered| offered.resolution(known))
+    }
+
+    /// Answers what has been committed for us. `true`: that was all of the batch.
+    pub(crate) fn answer_offered(&self, batch: &mut Vec<Pending>, known: &Known) -> bool {
+        let resolution = self.offer_resolution(known);
+        if batch.is_empty() || matches!(resolution, None | Some(Resolution::NotApplied)) {
+            return false;
+        }
+        if self.shared.hooks.has(Bug::OfferForgotten) {
+            return false;
+        }
+        let Some(mut offered) = self.shared.offered().take() else {
+            return false;
+        };
+        if let Known::Present(now) = known {
+            offered.note(&now.head);
+        }
+        let outcomes = offered.outcomes.unwrap_or_default();
+        for pending in std::mem::take(batch) {
+            match pending.request.offered_as {
+                Some(index) => {
+                    let outcome = outcomes.get(index).cloned();
+                    let unknown = || self.left_to_another(resolution);
+                    pending.answer(outcome.unwrap_or_else(unknown));
+                }
+                None => batch.push(pending),
+            }
+        }
+        batch.is_empty()
+    }
+
+    fn left_to_another(&self, resolution: Option<Resolution>) -> Result<Commit> {
+        let what = match resolution {
+            Some(Resolution::Applied) => "another process has committed it",
+            _ => "it was left to another process",
+        };
+        Err(Error::Indeterminate {
+            store: self.shared.api.describe(),
+            reason: format!("{what}, and the bucket has moved on too far since"),
+            source: None,
+        })
+    }
+
+    /// Whether the batch was offered, and may still be committed, for all that is known.
+    pub(crate) fn has_offered(&self) -> bool {
+        self.shared.offered().is_some()
+    }
+
+    /// The batch has ended. Whether others may have committed it.
+    pub(crate) fn end_batch_offered(&mut self) -> bool {
+        *self.shared.offered() = None;
+        std::mem::take(&mut self.forwarding.has_offered)
+    }
+
+    /// These transactions are in a later batch, which is in place: the offered one never will be.
+    pub(crate) fn outdate_offer(&self, batch: &mut [Pending]) {
+        for pending in batch {
+            pending.request.offered_as = None;
+        }
+    }
+
+    /// A later batch of this writer is in place, so that the offered one never will be.
+    pub(crate) fn end_offer(&self, batch: &mut [Pending]) {
+        *self.shared.offered() = None;
+        for pending in batch {
+            if pending.request.offered_as.take().is_some() {
+                pending.requeue();
+            }
+        }
+    }
+}
+
+impl Committer {
+    /// Notes a conflict: whoever meets several writes for all, where nobody does.
+    pub(crate) async fn note_conflict(&mut self) {
+        let now = Instant::now();
+        let last = self.forwarding.last_conflict.replace(now);
+        let is_contended =
+            last.is_some_and(|last| now.saturating_duration_since(last) < CONTENTION);
+        if is_contended && self.live_leader().is_none() {
+            self.begin_to_lead().await;
+        }
+    }
+
+    /// Asks for offers, so that the next write can say so.
+    async fn begin_to_lead(&mut self) {
+        let known = self.shared.known();
+        let Some(present) = known.present() else {
+            return;
+        };
+        let layout = &self.shared.layout;
+        if self.leading.is_some() || !layout.has_segments {
+            return;
+        }
+        let mut leading = Leading::begin(
+            self.shared.clone(),
+            present.head.id(),
+            present.version.to_string(),
+            self.writer,
+            limits(layout),
+        );
+        leading.opened().await;
+        self.leading = Some(leading);
+    }
+
+    /// To whom others may offer their batches when the next write is in place: to us, or to whom they may
+    /// on `base`. Whether that one is still there is seen by what it writes.
+    pub(crate) fn leader_to_name(&self, base: &Head) -> u64 {
+        let is_open = self.leading.as_ref().is_some_and(Leading::is_open);
+        let other = base.leader().filter(|leader| *leader != self.writer);
+        let ours = is_open.then_some(self.writer);
+        ours.or(other).unwrap_or_default()
+    }
+
+    /// What others have offered, and can be committed on `head`.
+    pub(crate) fn offers(&self, head: &Head) -> Vec<Forwarded> {
+        let leading = self.leading.as_ref();
+        leading.map_or_else(Vec::new, |leading| leading.offers(head))
+    }
+
+    pub(crate) fn first_offer(&self) -> Option<BatchId> {
+        let known = self.shared.known();
+        let offers = self.offers(&known.present()?.head);
+        offers.first().map(|offer| offer.batch)
+    }
+
+    /// Waits for those who offer batches faster than we write: a write for all of them takes hardly longer
+    /// than one for a few, and everybody who follows the bucket has to read each.
+    pub(crate) async fn gather_offers(&mut self) {
+        let gap = self.last_write_took.min(LONGEST_GAP);
+        let until = Instant::now() + 2 * gap;
+        while let Some(leading) = &mut self.leading {
+            let known = self.shared.known();
+            let expects_more = |head: &Head| leading.expects_more(head, gap);
+            if !known.present().is_some_and(|now| expects_more(&now.head)) {
+                return;
+            }
+            let deadline = until.min(Instant::now() + gap);
+            if !leading.arrival(Some(deadline)).await {
+                return;
+            }
+        }
+    }
+
+    /// Commits what has been offered, where nothing of our own waits.
+    pub(crate) async fn commit_offers(&mut self) {
+        self.gather_offers().await;
+        self.catch_up_with_offers().await;
+        let Some(first) = self.first_offer() else {
+            return;
+        };
+        self.begin_writes();
+        let mut backoff = Backoff::new(self.random.next_u64());
+        for _ in 0..ATTEMPTS {
+            match self.step(&mut Vec::new(), true, &mut backoff).await {
+                Next::AfterConflict => self.note_conflict().await,
+                Next::Again { after } => sleep(after).await,
+                _ => {}
+            }
+            if self.first_offer() != Some(first) {
+                return self.forget_posted();
+            }
+        }
+        // What cannot be committed is not tried for ever.
+        self.leave_offer(first);
+        self.forget_posted();
+    }
+
+    /// Who does not follow the bucket need not know of the commits that its writers know of.
+    async fn catch_up_with_offers(&mut self) {
+        let is_behind = |known: &Known, leading: &Leading| {
+            known
+                .present()
+                .is_some_and(|now| leading.is_behind(&now.head))
+        };
+        let Some(leading) = &self.leading else {
+            return;
+        };
+        if is_behind(&self.shared.known(), leading)
+            && let Ok(known) = self.shared.refresh().await
+            && let Some(now) = known.present()
+        {
+            leading.leave_those_ahead(&now.head);
+        }
+    }
+
+    pub(crate) fn leave_offer(&self, batch: BatchId) {
+        if let Some(leading) = &self.leading {
+            leading.leave(batch);
+        }
+    }
+
+    /// Our name as a leader is in the head: from now on there may be offers.
+    pub(crate) fn note_leading(&mut self, head: &Head) {
+        let is_named = head.leader() == Some(self.writer);
+        if let Some(leading) = self.leading.as_mut().filter(|_| is_named) {
+            leading.note_named();
+        }
+    }
+
+    pub(crate) fn end_leading(&mut self) {
+        if self.leading.as_ref().is_some_and(Leading::is_over) {
+            self.leading = None;
+        }
+    }
+}
+
+/// Waits for offers that can be committed, or until nobody offers anything any more.
+pub(crate) async fn offers_arrived(leading: &mut Option<Leading>, known: Known) {
+    let Some(leading) = leading else {
+        return std::future::pending().await;
+    };
+    let is_waiting = |head: &Head| !leading.offers(head).is_empty() || leading.is_behind(head);
+    if !known.present().is_some_and(|now| is_waiting(&now.head)) {
+        leading.arrival(None).await;
+    }
+}
