@@ -414,19 +414,16 @@ impl Committer {
 
     /// Who does not follow the bucket need not know of the commits that its writers know of.
     async fn catch_up_with_offers(&mut self) {
-        let is_behind = |known: &Known, leading: &Leading| {
-            known
-                .present()
-                .is_some_and(|now| leading.is_behind(&now.head))
-        };
-        let Some(leading) = &self.leading else {
+        let known = self.shared.known();
+        let (Some(leading), Some(now)) = (&self.leading, known.present()) else {
             return;
         };
-        if is_behind(&self.shared.known(), leading)
-            && let Ok(known) = self.shared.refresh().await
-            && let Some(now) = known.present()
-        {
-            leading.leave_those_ahead(&now.head);
+        if leading.is_behind(&now.head) {
+            // Where it fails, their writers help themselves.
+            let newest = self.shared.refresh().await.unwrap_or(known);
+            if let Some(newest) = newest.present() {
+                leading.leave_those_ahead(&newest.head);
+            }
         }
     }
 
