@@ -304,7 +304,7 @@ impl BucketApi {
         bytes: &Bytes,
         owner: &Metadata,
         is_first: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<Metadata, Failure> {
         let name = self.offer_name(offer.batch.writer);
         let mut metadata = Metadata::named(&name, &self.namespace);
         describe_offer(&mut metadata, &self.name, offer.bucket);
@@ -331,7 +331,7 @@ impl BucketApi {
                 }) if !is_there => {
                     is_there = true;
                 }
-                sent => return sent.map(drop),
+                sent => return sent,
             }
         }
         let reason = format!("{name} comes and goes");

@@ -55,8 +55,9 @@ impl Follower {
         self.status.clone()
     }
 
-    pub(crate) fn is_refused(&self) -> bool {
-        matches!(*self.status.borrow(), Following::Refused(_))
+    /// Whether the watch is there, so that what happens to the bucket is told.
+    pub(crate) fn is_following(&self) -> bool {
+        matches!(*self.status.borrow(), Following::Yes)
     }
 }
 
@@ -110,6 +111,7 @@ async fn follow_once(
             }
             Some(Ok(WatchEvent::Deleted(object))) => {
                 last = object.metadata.text("resourceVersion").to_owned();
+                shared.note_deleted(&object.metadata);
                 shared.refresh().await?;
             }
             Some(Ok(WatchEvent::Bookmark(bookmark))) => last = bookmark.metadata.resource_version,

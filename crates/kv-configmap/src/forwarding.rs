@@ -8,7 +8,7 @@ use tokio::time::{Duration, Instant, sleep, sleep_until};
 
 use crate::attempt::{Next, claim};
 use crate::committer::{Committer, Pending};
-use crate::engine::{BatchId, Forwarded, Head, Offer, Resolution};
+use crate::engine::{BatchId, Forwarded, Head, Offer, Resolution, ResourceVersion};
 use crate::handle::limits;
 use crate::hooks::{Bug, CrashPoint};
 use crate::known::Known;
@@ -53,6 +53,11 @@ pub(crate) struct Forwarding {
 /// A batch that was offered, and may be committed at any time by whoever leads.
 pub(crate) struct Offered {
     offer: Offer,
+    /// The uid of the bucket's head.
+    head: String,
+    is_sent: bool,
+    /// The version at which it was offered first, if that was told.
+    at: Option<ResourceVersion>,
     /// What is known of the outcomes, which a head does not tell for long.
     outcomes: Option<Vec<Result<Commit>>>,
 }
@@ -60,15 +65,17 @@ pub(crate) struct Offered {
 impl Offered {
     /// Takes from a head what it tells.
     pub(crate) fn note(&mut self, head: &Head) {
-        let Self { offer, outcomes } = self;
+        let Self {
+            offer, outcomes, ..
+        } = self;
         let batch = offer.batch;
         if outcomes.is_none() && head.last_batch_of(batch.writer) == Some(batch.counter) {
             *outcomes = head.outcomes(batch, &offer.transactions);
         }
     }
 
-    /// What became of it.
-    fn resolution(&self, known: &Known) -> Resolution {
+    /// What became of it, where the head was deleted at `deleted_at`, if that was told.
+    fn resolution(&self, known: &Known, deleted_at: Option<ResourceVersion>) -> Resolution {
         let Offer {
             bucket,
             batch,
@@ -79,6 +86,8 @@ impl Offered {
             // What was committed once stays so, whatever is known of the bucket by now.
             _ if self.outcomes.is_some() => Resolution::Applied,
             Known::Unread => Resolution::NotApplied,
+            // It was offered for a bucket that was gone by then.
+            _ if self.is_later(deleted_at) => Resolution::NotApplied,
             // Torn down, and perhaps made anew; or restored from a backup.
             Known::Absent => Resolution::Unknowable,
             Known::Present(now) if now.head.id() != bucket || now.head.revision() < after => {
@@ -86,6 +95,14 @@ impl Offered {
             }
             Known::Present(now) => now.head.resolve_offer(batch, after),
         }
+    }
+}
+
+impl Offered {
+    fn is_later(&self, deleted_at: Option<ResourceVersion>) -> bool {
+        deleted_at
+            .zip(self.at)
+            .is_some_and(|(deleted, offered)| deleted < offered)
     }
 }
 
@@ -118,7 +135,8 @@ impl Committer {
             return None;
         }
         let leader = self.live_leader().filter(|leader| *leader != self.writer)?;
-        (!self.shared.follow_from_now_on().is_refused()).then_some(leader)
+        let follower = self.shared.follow_from_now_on();
+        follower.is_following().then_some(leader)
     }
 
     /// Who writes for all, and has done so just now.
@@ -169,6 +187,9 @@ impl Committer {
         }
         *offered = Some(Offered {
             offer,
+            head: base.metadata.uid().to_owned(),
+            is_sent: false,
+            at: None,
             outcomes: None,
         });
         true
@@ -176,8 +197,10 @@ impl Committer {
 
     /// `false`: it was not offered, or perhaps not.
     async fn send_offer(&mut self, leader: u64) -> bool {
+        let mut was_sent = false;
         let offer = self.shared.offered().as_mut().map(|offered| {
             offered.offer.leader = leader;
+            was_sent = std::mem::replace(&mut offered.is_sent, true);
             offered.offer.clone()
         });
         let known = self.shared.known();
@@ -194,7 +217,13 @@ impl Committer {
             .shared
             .api
             .offer(&offer, &bytes, &base.metadata, is_first);
-        self.forwarding.has_object = sent.await.is_ok();
+        let sent = sent.await;
+        self.forwarding.has_object = sent.is_ok();
+        if let (Ok(sent), Some(offered)) = (sent, &mut *self.shared.offered())
+            && !was_sent
+        {
+            offered.at = sent.resource_version().ok();
+        }
         self.shared.hooks.reach(CrashPoint::Offered).await;
         self.forwarding.has_object
     }
@@ -211,9 +240,13 @@ impl Committer {
             let last = last.map_or(began, |last| last.max(began));
             let until = (last + patience).min(began + LONGEST_WAIT);
             let known = self.shared.known();
-            if self.offer_resolution(&known) != Some(Resolution::NotApplied)
-                || !batch.iter().any(Waiting::is_wanted)
-            {
+            let is_decided = match self.offer_resolution(&known) {
+                Some(Resolution::NotApplied) => self.is_offer_void(),
+                // When it was deleted, the watch is about to tell.
+                Some(Resolution::Unknowable) => known.present().is_some(),
+                Some(Resolution::Applied) | None => true,
+            };
+            if is_decided || !batch.iter().any(Waiting::is_wanted) {
                 return;
             }
             if Instant::now() >= until {
@@ -243,11 +276,24 @@ impl Committer {
     /// What became of the offered batch, if there is one.
     fn offer_resolution(&self, known: &Known) -> Option<Resolution> {
         let offered = self.shared.offered();
-        offered.as_ref().map(|offered| offered.resolution(known))
+        let offered = offered.as_ref()?;
+        Some(offered.resolution(known, self.shared.deleted_at(&offered.head)))
+    }
+
+    /// Whether the batch was offered for a bucket that was gone by then.
+    fn is_offer_void(&self) -> bool {
+        let offered = self.shared.offered();
+        offered.as_ref().is_some_and(|offered| {
+            let deleted_at = self.shared.deleted_at(&offered.head);
+            offered.is_later(deleted_at)
+        })
     }
 
     /// Answers what has been committed for us. `true`: that was all of the batch.
     pub(crate) fn answer_offered(&self, batch: &mut Vec<Pending>, known: &Known) -> bool {
+        if self.is_offer_void() {
+            self.end_offer(batch);
+        }
         let resolution = self.offer_resolution(known);
         if batch.is_empty() || matches!(resolution, None | Some(Resolution::NotApplied)) {
             return false;
@@ -305,7 +351,8 @@ impl Committer {
         }
     }
 
-    /// A later batch of this writer is in place, so that the offered one never will be.
+    /// The offered batch will never be in place: a later one of this writer is, or there was no bucket for
+    /// it any more.
     pub(crate) fn end_offer(&self, batch: &mut [Pending]) {
         *self.shared.offered() = None;
         for pending in batch {

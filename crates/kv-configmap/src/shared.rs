@@ -11,7 +11,7 @@ use tokio::time::{Duration, Instant};
 use crate::api::{BucketApi, Deletion};
 use crate::budget::WriteBudget;
 use crate::describe::describe_head;
-use crate::engine::{BucketId, Head, History, Layout, NewSegment, SegmentId};
+use crate::engine::{BucketId, Head, History, Layout, NewSegment, ResourceVersion, SegmentId};
 use crate::failure::{Failure, FailureKind};
 use crate::follower::Follower;
 use crate::forwarding::Offered;
@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     /// The newest known state once more, with its history, for watchers.
     pub(crate) replica: Arc<Replica>,
     cell: Mutex<Cell>,
+    /// The head whose deletion was told last: its uid, and the version at which it was deleted.
+    deleted: Mutex<Option<(String, ResourceVersion)>>,
     /// What another process may commit for us.
     offered: Mutex<Option<Offered>>,
     changes: watch::Sender<Changes>,
@@ -140,6 +142,7 @@ impl Shared {
             budget,
             replica: Arc::new(replica),
             cell: Mutex::default(),
+            deleted: Mutex::default(),
             offered: Mutex::default(),
             changes: watch::Sender::default(),
             follower: OnceLock::new(),
@@ -403,6 +406,20 @@ impl Shared {
             _ => return false,
         }
         true
+    }
+
+    /// A watch has told that the head is deleted.
+    pub(crate) fn note_deleted(&self, head: &Metadata) {
+        let deleted = head.resource_version();
+        let deleted = deleted.ok().map(|version| (head.uid().to_owned(), version));
+        *self.deleted.lock().unwrap_or_else(PoisonError::into_inner) = deleted;
+    }
+
+    /// At which version the head of that uid was deleted, if that was told.
+    pub(crate) fn deleted_at(&self, uid: &str) -> Option<ResourceVersion> {
+        let deleted = self.deleted.lock().unwrap_or_else(PoisonError::into_inner);
+        let (deleted, version) = deleted.as_ref()?;
+        (deleted == uid).then_some(*version)
     }
 
     /// Not to be held while the known state is asked for.
