@@ -311,37 +311,22 @@ impl BucketApi {
         metadata.set_owner(self.resource, owner);
         let body = protobuf::offer_body(self.resource, &metadata, bytes);
         let url = format!("{}/{name}", self.collection_url());
-        let mut is_there = !is_first;
-        for _ in 0..2 {
-            let sent = if is_there {
-                self.replace_of(&url, (PROTOBUF, body.clone())).await
-            } else {
-                self.create_of((PROTOBUF, body.clone())).await
-            };
-            match sent {
-                // It was removed when it was not needed; or an earlier request that was not answered
-                // has made it.
-                Err(Failure {
-                    kind: FailureKind::Missing,
-                    ..
-                }) if is_there => is_there = false,
-                Err(Failure {
-                    kind: FailureKind::AlreadyExists,
-                    ..
-                }) if !is_there => {
-                    is_there = true;
-                }
-                sent => return sent,
-            }
-        }
-        let reason = format!("{name} comes and goes");
-        let (store, source) = (self.describe(), None);
-        let error = Error::Unavailable {
-            store,
-            reason,
-            source,
+        let content = (PROTOBUF, body);
+        let sent = match is_first {
+            true => self.create_of(content.clone()).await,
+            false => self.replace_of(&url, content.clone()).await,
         };
-        Err(Failure::new(FailureKind::Later(None), error))
+        match sent {
+            // An earlier request that was not answered has made it.
+            Err(failure) if failure.kind == FailureKind::AlreadyExists => {
+                self.replace_of(&url, content).await
+            }
+            // It was removed when it was not needed.
+            Err(failure) if failure.kind == FailureKind::Missing && !is_first => {
+                self.create_of(content).await
+            }
+            sent => sent,
+        }
     }
 
     /// The metadata of all offers of a bucket.

@@ -86,8 +86,6 @@ impl Committer {
             // edit that does not fit, which has to be ended before the next is planned.
             None if !fresh => self.refresh(batch, backoff).await,
             None if outcomes.is_empty() && !batch.is_empty() => self.wait_for_room(batch, backoff),
-            // A verdict on what somebody else may commit after it is worth nothing.
-            None if self.has_offered() => self.withdraw(base, generation, batch, backoff).await,
             None => self.answer(batch, outcomes),
             Some(_) if base.is_immutable => self.answer_all(batch, &self.immutable()),
             Some(write) => {
@@ -159,40 +157,6 @@ impl Committer {
         batch.is_empty()
     }
 
-    /// Writes a later batch, so that what was offered can no longer be committed.
-    async fn withdraw(
-        &mut self,
-        base: Arc<Present>,
-        generation: u64,
-        batch: &mut Vec<Pending>,
-        backoff: &mut Backoff,
-    ) -> Next {
-        let proposal = match self.propose(&base, &[], Vec::new()).await {
-            Ok(proposal) => proposal,
-            Err(error) => return self.answer_all(batch, &error),
-        };
-        let Some(write) = proposal.write else {
-            return self.wait_for_room(batch, backoff);
-        };
-        let content = self.content(&base, &write);
-        self.shared.budget.spend(stored_bytes(&content));
-        let attempt = Attempt {
-            outcomes: proposal.outcomes,
-            write,
-            content,
-            base,
-            generation,
-            in_doubt: false,
-        };
-        match self.write(batch, attempt, backoff).await {
-            Next::Answered if !self.has_offered() => Next::OnFreshBase,
-            Next::Answered => Next::Again {
-                after: backoff.next_wait(),
-            },
-            next => next,
-        }
-    }
-
     async fn propose(
         &mut self,
         base: &Arc<Present>,
@@ -236,7 +200,8 @@ impl Committer {
             .filter(|handed| handed.bucket == base.head.id());
         let edit = edit.map(|handed| handed.edit.clone());
         let leader = self.leader_to_name(&base.head);
-        let is_recorded = batch.is_empty() && self.has_offered();
+        // A verdict on what somebody else may commit after it is worth nothing.
+        let is_recorded = self.has_offered();
         let work = move || {
             let request = Request {
                 store: &store,

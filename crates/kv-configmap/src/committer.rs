@@ -185,10 +185,9 @@ impl Committer {
             } else {
                 let batch = self.take_batch();
                 self.commit(batch).await;
-                if self.end_batch_offered() {
-                    // It has been waiting for a commit of ours to ride on.
-                    self.commit_edit().await;
-                }
+                self.end_offer(&mut []);
+                // One that is left had no write to ride on, as where others have committed the batch.
+                self.commit_edit().await;
                 self.forget_posted();
                 self.contention.end_batch(Instant::now());
             }

@@ -44,8 +44,6 @@ const OFFER_OVERHEAD_BYTES: usize = 512;
 #[derive(Default)]
 pub(crate) struct Forwarding {
     has_object: bool,
-    /// Whether the present batch was offered.
-    has_offered: bool,
     rests_until: Option<Instant>,
     last_conflict: Option<Instant>,
 }
@@ -96,9 +94,8 @@ impl Offered {
             Known::Present(now) => now.head.resolve_offer(batch, after),
         }
     }
-}
 
-impl Offered {
+    /// Whether it was offered when the head was deleted already.
     fn is_later(&self, deleted_at: Option<ResourceVersion>) -> bool {
         deleted_at
             .zip(self.at)
@@ -118,7 +115,6 @@ impl Committer {
         if batch.is_empty() || !self.prepare_offer(batch, leader) {
             return false;
         }
-        self.forwarding.has_offered = true;
         let began = Instant::now();
         if self.send_offer(leader).await {
             self.wait_for_leader(batch, began.elapsed()).await;
@@ -141,10 +137,11 @@ impl Committer {
 
     /// Who writes for all, and has done so just now.
     fn live_leader(&self) -> Option<u64> {
-        let is_led = self.shared.changes().borrow().is_led();
+        if !self.shared.is_led() {
+            return None;
+        }
         let known = self.shared.known();
-        let leader = known.present()?.head.leader()?;
-        is_led.then_some(leader)
+        known.present()?.head.leader()
     }
 
     /// Claims a batch for an offer. It is offered under one number only, to whomever it is offered. `false`:
@@ -338,12 +335,6 @@ impl Committer {
         self.shared.offered().is_some()
     }
 
-    /// The batch has ended. Whether others may have committed it.
-    pub(crate) fn end_batch_offered(&mut self) -> bool {
-        *self.shared.offered() = None;
-        std::mem::take(&mut self.forwarding.has_offered)
-    }
-
     /// These transactions are in a later batch, which is in place: the offered one never will be.
     pub(crate) fn outdate_offer(&self, batch: &mut [Pending]) {
         for pending in batch {
@@ -351,8 +342,8 @@ impl Committer {
         }
     }
 
-    /// The offered batch will never be in place: a later one of this writer is, or there was no bucket for
-    /// it any more.
+    /// The offered batch will never be in place, because a later one of this writer is, or because there was
+    /// no bucket for it any more; or nobody waits for it.
     pub(crate) fn end_offer(&self, batch: &mut [Pending]) {
         *self.shared.offered() = None;
         for pending in batch {
@@ -411,10 +402,9 @@ impl Committer {
         leading.map_or_else(Vec::new, |leading| leading.offers(head))
     }
 
-    pub(crate) fn first_offer(&self) -> Option<BatchId> {
+    fn first_offer(&self) -> Option<BatchId> {
         let known = self.shared.known();
-        let offers = self.offers(&known.present()?.head);
-        offers.first().map(|offer| offer.batch)
+        self.leading.as_ref()?.first_offer(&known.present()?.head)
     }
 
     /// Waits for those who offer batches faster than we write: a write for all of them takes hardly longer
@@ -500,7 +490,7 @@ pub(crate) async fn offers_arrived(leading: &mut Option<Leading>, known: Known) 
     let Some(leading) = leading else {
         return std::future::pending().await;
     };
-    let is_waiting = |head: &Head| !leading.offers(head).is_empty() || leading.is_behind(head);
+    let is_waiting = |head: &Head| leading.first_offer(head).is_some() || leading.is_behind(head);
     if !known.present().is_some_and(|now| is_waiting(&now.head)) {
         leading.arrival(None).await;
     }

@@ -28,7 +28,7 @@ const LONGEST_UNNAMED: Duration = Duration::from_secs(5);
 
 /// An offer that has waited for so long is not taken: its writer has helped itself, or its caller has
 /// given up.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const STALE: Duration = Duration::from_secs(5);
 
 /// How long a write waits for the watch of offers to begin.
 const LONGEST_OPENING: Duration = Duration::from_millis(100);
@@ -173,24 +173,48 @@ impl Leading {
     /// Whether some that offer something now and then have nothing waiting on `head`, and offers follow
     /// each other within `gap`.
     pub(crate) fn expects_more(&self, head: &Head, gap: Duration) -> bool {
+        let mut offers = self.inbox.lock();
         let now = Instant::now();
         let is_at_work = |one: &&Received| now.saturating_duration_since(one.at) < AT_WORK;
-        let at_work = self.inbox.lock().values().filter(is_at_work).count();
-        self.arrivals.borrow().interval <= gap && self.offers(head).len() < at_work
+        let at_work = offers.values().filter(is_at_work).count();
+        self.arrivals.borrow().interval <= gap && self.waiting(&mut offers, head).len() < at_work
+    }
+
+    /// The offer that has waited longest of those that can be committed on `head`.
+    pub(crate) fn first_offer(&self, head: &Head) -> Option<BatchId> {
+        let mut offers = self.inbox.lock();
+        let waiting = self.waiting(&mut offers, head);
+        waiting.first().map(|received| received.offer.batch)
     }
 
     /// The offers that can be committed on `head`, those first that have waited longest.
     pub(crate) fn offers(&self, head: &Head) -> Vec<Forwarded> {
+        let mut offers = self.inbox.lock();
+        let mut bytes = 0;
+        let fits = |offer: &&Offer| {
+            let transactions = offer.transactions.iter();
+            bytes += transactions.map(|one| content_bytes(one)).sum::<usize>();
+            bytes <= BYTES
+        };
+        let waiting = self.waiting(&mut offers, head).into_iter();
+        let forwarded = waiting.map(|received| &received.offer).take_while(fits);
+        forwarded.map(Offer::to_forwarded).collect()
+    }
+
+    fn waiting<'a>(
+        &self,
+        offers: &'a mut BTreeMap<u64, Received>,
+        head: &Head,
+    ) -> Vec<&'a Received> {
         if head.id() != self.bucket {
             return Vec::new();
         }
         let now = Instant::now();
         let is_unchecked = self.shared.hooks.has(Bug::OfferTakenTwice);
-        let mut offers = self.inbox.lock();
         for received in offers.values_mut() {
             let Offer { batch, after, .. } = received.offer;
             received.is_done = received.is_done
-                || now.saturating_duration_since(received.at) >= LONGEST_WAIT
+                || now.saturating_duration_since(received.at) >= STALE
                 || !is_unchecked && head.resolve_offer(batch, after) != Resolution::NotApplied;
         }
         let can_commit = |received: &&Received| {
@@ -199,23 +223,7 @@ impl Leading {
         };
         let mut waiting: Vec<_> = offers.values().filter(can_commit).collect();
         waiting.sort_by_key(|received| received.at);
-        let forwarded = |Received { offer, .. }: &Received| Forwarded {
-            batch: offer.batch,
-            after: offer.after,
-            now: offer.now,
-            transactions: offer.transactions.clone(),
-        };
-        let mut bytes = 0;
-        let fits = |one: &Forwarded| {
-            let transactions = one.transactions.iter();
-            bytes += transactions.map(|one| content_bytes(one)).sum::<usize>();
-            bytes <= BYTES
-        };
         waiting
-            .into_iter()
-            .map(forwarded)
-            .take_while(fits)
-            .collect()
     }
 
     /// Whether something was offered after a commit that `head` does not have.

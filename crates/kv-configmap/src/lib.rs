@@ -97,6 +97,7 @@ mod assemble;
 mod attempt;
 mod buckets;
 mod budget;
+mod changes;
 mod check;
 mod committer;
 mod contention;

@@ -395,7 +395,7 @@ impl Maintainer {
     /// Removes what was offered when somebody led. A writer that offers something just now makes the object
     /// of its offer anew.
     async fn remove_offers(&self, head: &Head) {
-        if self.shared.changes().borrow().is_led() {
+        if self.shared.is_led() {
             return;
         }
         // What fails is left to the next sweep.

@@ -6,10 +6,11 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use kv_core::backend::{Cursors, ForwardClock, Record, Replica, Snapshot};
 use kv_core::{Error, Revision};
 use tokio::sync::watch;
-use tokio::time::{Duration, Instant};
+use tokio::time::Duration;
 
 use crate::api::{BucketApi, Deletion};
 use crate::budget::WriteBudget;
+use crate::changes::Changes;
 use crate::describe::describe_head;
 use crate::engine::{BucketId, Head, History, Layout, NewSegment, ResourceVersion, SegmentId};
 use crate::failure::{Failure, FailureKind};
@@ -50,40 +51,6 @@ pub(crate) struct Shared {
     pub(crate) creation: tokio::sync::RwLock<()>,
     /// Why the last flush or merge did not come about.
     maintenance_failure: Mutex<Option<Error>>,
-}
-
-/// When the known state changed last, as far as it matters for how to go on.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Changes {
-    last: Option<Instant>,
-    by_leader: Option<Instant>,
-}
-
-impl Changes {
-    /// Who is said to write for all, and has not written for so long, is not relied on.
-    const SILENCE: Duration = Duration::from_millis(250);
-
-    /// A head that the leader has written is a sign of life only where the one before is not old: it
-    /// may have been written at any time since then.
-    fn note(&mut self, by_leader: bool) {
-        let now = Instant::now();
-        let is_recent = |at: Instant| now.saturating_duration_since(at) < Self::SILENCE;
-        if by_leader && self.last.is_some_and(is_recent) {
-            self.by_leader = Some(now);
-        }
-        self.last = Some(now);
-    }
-
-    /// When the leader was last seen to write.
-    pub(crate) fn by_leader(&self) -> Option<Instant> {
-        self.by_leader
-    }
-
-    /// Whether the leader has written just now.
-    pub(crate) fn is_led(&self) -> bool {
-        self.by_leader
-            .is_some_and(|at| at.elapsed() < Self::SILENCE)
-    }
 }
 
 /// The newest known state, and a number that grows whenever it changes.
@@ -167,6 +134,11 @@ impl Shared {
         if let Some(follower) = self.follower.get() {
             follower.stop();
         }
+    }
+
+    /// Whether the leader that the head names has written just now.
+    pub(crate) fn is_led(&self) -> bool {
+        self.changes.borrow().is_led()
     }
 
     /// Tells whenever the known state changes.
@@ -432,12 +404,8 @@ impl Shared {
         if let (Some(offered), Some(now)) = (&mut *self.offered(), found.known.present()) {
             offered.note(&now.head);
         }
-        let is_by_leader = |known: &Known| {
-            known
-                .present()
-                .is_some_and(|present| present.head.is_by_leader())
-        };
-        let by_leader = is_by_leader(&found.known);
+        let now = found.known.present();
+        let by_leader = now.is_some_and(|now| now.head.is_by_leader());
         cell.known = found.known;
         cell.generation += 1;
         self.changes.send_modify(|changes| changes.note(by_leader));

@@ -204,14 +204,12 @@ impl Encoded {
         Ok(())
     }
 
-    /// What the commits of the tail after `after` did.
-    pub(super) fn commits_after(&self, after: Revision) -> Result<Vec<Decoded>, DecodeError> {
-        let commits = self.head.tail.commits().iter().zip(&self.decoded);
+    /// Takes out what the commits of the tail after `after` did.
+    fn take_commits(&mut self, after: Revision) -> Result<Vec<Decoded>, DecodeError> {
+        let commits = self.head.tail.commits().iter();
+        let commits = commits.zip(std::mem::take(&mut self.decoded));
         let newer = commits.filter(|(logged, _)| logged.revision > after);
-        let decoded = newer.map(|(logged, decoded)| match decoded {
-            Some(decoded) => Ok(decoded.clone()),
-            None => logged.decode(),
-        });
+        let decoded = newer.map(|(logged, decoded)| decoded.map_or_else(|| logged.decode(), Ok));
         decoded.collect()
     }
 
@@ -223,7 +221,7 @@ impl Encoded {
     ) -> Result<Vec<Arc<Record>>, DecodeError> {
         let find = |id: SegmentId| segments.get(&id).cloned();
         let mut records = Vec::new();
-        for commit in self.commits_after(after)? {
+        for commit in self.take_commits(after)? {
             let items = match &commit.run {
                 Some(run) => Some(run::read(self.head.id, run, &find)?),
                 None => None,

@@ -155,7 +155,15 @@ fn forged(forgeries: Vec<Forgery>) -> Bytes {
 
 /// As a client reads it, cold or with a state that it knows.
 fn read(bytes: &Bytes, known: Option<&Head>) -> Result<Head, DecodeError> {
-    let encoded = Encoded::read(bytes, known)?;
+    let encoded = Encoded::read(bytes, known);
+    let anew = Encoded::read(bytes, None);
+    let tail = |one: &Encoded| format!("{:?}", one.head.tail);
+    assert_eq!(
+        encoded.as_ref().map(tail).ok(),
+        anew.as_ref().map(tail).ok(),
+        "what is known of the tail makes no difference"
+    );
+    let encoded = encoded?;
     let _ = encoded.survey(&golden_segments());
     let wanted = encoded.missing(known);
     let mut segments = golden_segments();

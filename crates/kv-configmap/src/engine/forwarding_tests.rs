@@ -310,6 +310,46 @@ fn batches_of_others_never_keep_our_own_from_being_written() {
     assert!((1..8).contains(&taken), "{taken}");
 }
 
+#[test]
+fn a_verdict_that_has_to_be_recorded_is_written_also_where_there_is_no_room() {
+    let layout = Layout {
+        bucket_bytes: 10_000,
+        ..Layout::SEGMENTED
+    };
+    let base = written(&Head::new(BUCKET), 5, &[put("k", noise(1, 9_000))], &[]).head;
+    let verdicts = [
+        Transaction::new().require_absent(key("k")),
+        put("k", noise(1, 9_000)),
+        put("other", noise(2, 9_000)),
+    ];
+    for verdict in verdicts {
+        let recorded = |is_recorded| {
+            let request = Request {
+                store: "a test",
+                layout: &layout,
+                transactions: &[Arc::new(verdict.clone())],
+                batch: batch(2, 7),
+                now: at(0),
+                edit: None,
+                nonce: 0,
+                forwarded: &[],
+                leader: 0,
+                is_recorded,
+            };
+            propose(&base, "6".parse().unwrap(), &request).unwrap()
+        };
+        let plain = recorded(false);
+        assert!(plain.write.is_none(), "{verdict:?}");
+        let proposal = recorded(true);
+        let told = |proposal: &Proposal| format!("{:?}", proposal.outcomes);
+        assert_eq!(told(&proposal), told(&plain));
+        let write = proposal.write.unwrap();
+        assert!(write.records.is_empty());
+        let head = decode(&write.bytes, Some(&base)).unwrap();
+        assert_eq!(head.last_batch_of(2), Some(7), "{verdict:?}");
+    }
+}
+
 fn offer(transactions: Vec<Transaction>) -> Offer {
     Offer {
         bucket: BUCKET,

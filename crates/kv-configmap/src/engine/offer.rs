@@ -8,6 +8,7 @@ use kv_core::{Condition, Key, Limits, Operation, Revision, Transaction};
 use prost::Message;
 
 use super::head::{BucketId, FORMAT};
+use super::propose::Forwarded;
 use super::writers::BatchId;
 use super::{DecodeError, envelope, proto};
 
@@ -56,6 +57,16 @@ impl Offer {
             FORMAT,
             &message.encode_to_vec(),
         ))
+    }
+
+    /// What there is to decide about.
+    pub(crate) fn to_forwarded(&self) -> Forwarded {
+        Forwarded {
+            batch: self.batch,
+            after: self.after,
+            now: self.now,
+            transactions: self.transactions.clone(),
+        }
     }
 
     pub(crate) fn decode(bytes: &Bytes, limits: &Limits) -> Result<Self, DecodeError> {

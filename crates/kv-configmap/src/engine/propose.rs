@@ -105,7 +105,8 @@ pub(crate) fn propose(
             Err(_) if count == 0 => return Ok(Proposal::wait()),
             Err((excess, head)) if !can_make_room(excess, base, request.layout) => {
                 if !has_reclaimed {
-                    return Ok(refuse(excess, &head, base, request));
+                    let full = full(excess, &head, base, request);
+                    return refuse(full, base, version, request);
                 }
                 // What expires at one time is reclaimed at once, and may be more than a head holds.
                 // It has to stay, absent: nothing else could be written any more.
@@ -276,8 +277,28 @@ impl Draft {
     }
 }
 
-/// The refusal of one transaction, which does not fit into what `base` leaves free.
-fn refuse(excess: Excess, head: &Head, base: &Head, request: &Request<'_>) -> Proposal {
+/// Refuses one transaction. Where the verdict has to be recorded, that is written as far as there is room.
+fn refuse(
+    refusal: Error,
+    base: &Head,
+    version: ResourceVersion,
+    request: &Request<'_>,
+) -> Result<Proposal> {
+    let write = if request.is_recorded {
+        let record = Draft::evaluate(base, version, request, 0, &[], false)?;
+        let record = record.finish(base, request).ok();
+        record.and_then(|record| record.write)
+    } else {
+        None
+    };
+    Ok(Proposal {
+        outcomes: vec![Err(refusal)],
+        write,
+    })
+}
+
+/// One transaction does not fit into what `base` leaves free.
+fn full(excess: Excess, head: &Head, base: &Head, request: &Request<'_>) -> Error {
     let layout = request.layout;
     let raw = layout.raw_bytes();
     let (used, wanted, limit) = if head.live_raw_bytes() > raw {
@@ -292,14 +313,10 @@ fn refuse(excess: Excess, head: &Head, base: &Head, request: &Request<'_>) -> Pr
         (base.live_bytes(), head.live_bytes(), limit)
     };
     let available = limit.saturating_sub(used);
-    let full = Error::BucketFull {
+    Error::BucketFull {
         store: request.store.to_owned(),
         needed: wanted.saturating_sub(used).max(available + 1),
         available,
-    };
-    Proposal {
-        outcomes: vec![Err(full)],
-        write: None,
     }
 }
 

@@ -104,17 +104,18 @@ impl Encoded {
 
     fn survey_tail(&self, survey: &mut Survey, segments: &Segments) {
         let base = self.head.base.revision;
-        let commits = match self.commits_after(base) {
-            Ok(commits) => commits,
-            Err(damage) => {
-                let (after, through) = (base, self.revision);
-                return survey.note(Range { after, through }, Some(damage));
-            }
-        };
         let mut after = base;
-        for commit in commits {
-            let through = commit.revision;
+        for logged in self.head.tail.after(base) {
+            let through = logged.revision;
             let range = Range { after, through };
+            after = through;
+            let commit = match logged.decode() {
+                Ok(commit) => commit,
+                Err(damage) => {
+                    survey.note(range, Some(damage));
+                    continue;
+                }
+            };
             match &commit.run {
                 Some(run) => self.survey_run(survey, run, range, segments),
                 None => {
@@ -125,7 +126,6 @@ impl Encoded {
                     survey.load(reclaimed.map(|key| Item::Tombstone(key, through)));
                 }
             }
-            after = through;
         }
     }
 
