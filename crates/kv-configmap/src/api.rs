@@ -303,7 +303,6 @@ impl BucketApi {
         offer: &Offer,
         bytes: &Bytes,
         owner: &Metadata,
-        is_first: bool,
     ) -> Result<Metadata, Failure> {
         let name = self.offer_name(offer.batch.writer);
         let mut metadata = Metadata::named(&name, &self.namespace);
@@ -312,20 +311,10 @@ impl BucketApi {
         let body = protobuf::offer_body(self.resource, &metadata, bytes);
         let url = format!("{}/{name}", self.collection_url());
         let content = (PROTOBUF, body);
-        let sent = match is_first {
-            true => self.create_of(content.clone()).await,
-            false => self.replace_of(&url, content.clone()).await,
-        };
-        match sent {
-            // An earlier request that was not answered has made it.
-            Err(failure) if failure.kind == FailureKind::AlreadyExists => {
-                self.replace_of(&url, content).await
-            }
-            // It was removed when it was not needed.
-            Err(failure) if failure.kind == FailureKind::Missing && !is_first => {
-                self.create_of(content).await
-            }
-            sent => sent,
+        match self.replace_of(&url, content.clone()).await {
+            // It is the first, or the one before was removed when nobody needed it.
+            Err(failure) if failure.kind == FailureKind::Missing => self.create_of(content).await,
+            replaced => replaced,
         }
     }
 

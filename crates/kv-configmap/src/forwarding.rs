@@ -43,7 +43,6 @@ const OFFER_OVERHEAD_BYTES: usize = 512;
 /// What a committer knows of offers of its own.
 #[derive(Default)]
 pub(crate) struct Forwarding {
-    has_object: bool,
     rests_until: Option<Instant>,
     last_conflict: Option<Instant>,
 }
@@ -209,20 +208,15 @@ impl Committer {
         budget.ready(LONGEST_BUDGET_WAIT).await;
         budget.spend(bytes.len() + OFFER_OVERHEAD_BYTES);
         self.shared.hooks.reach(CrashPoint::BeforeOffer).await;
-        let is_first = !self.forwarding.has_object;
-        let sent = self
-            .shared
-            .api
-            .offer(&offer, &bytes, &base.metadata, is_first);
-        let sent = sent.await;
-        self.forwarding.has_object = sent.is_ok();
+        let sent = self.shared.api.offer(&offer, &bytes, &base.metadata).await;
+        let is_sent = sent.is_ok();
         if let (Ok(sent), Some(offered)) = (sent, &mut *self.shared.offered())
             && !was_sent
         {
             offered.at = sent.resource_version().ok();
         }
         self.shared.hooks.reach(CrashPoint::Offered).await;
-        self.forwarding.has_object
+        is_sent
     }
 
     /// Waits until the head tells that the batch is in, or the leader seems to be gone.

@@ -70,7 +70,7 @@ impl Report {
         );
         assert!(self.offers > 1_000, "{self}");
         assert!(
-            self.deaths.len() >= 17,
+            self.deaths.len() >= 20,
             "processes died at {:?} only",
             self.deaths
         );
