@@ -1,6 +1,6 @@
 //! `kv watch`, while somebody else changes the bucket.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,22 +12,26 @@ use crate::{Place, code, err};
 /// A bucket in a cluster, with the words that name it.
 struct Bucket {
     place: Place,
-    cluster: Cluster,
+    _cluster: Cluster,
     store: String,
+    /// Written once: a program that is starting may be reading it at any time.
+    config: String,
 }
 
 impl Bucket {
     fn new(store: &str) -> Self {
+        let (place, cluster) = (Place::new(), Cluster::new());
+        let config = cluster.config(&place);
         Self {
-            place: Place::new(),
-            cluster: Cluster::new(),
+            place,
+            _cluster: cluster,
             store: store.to_owned(),
+            config,
         }
     }
 
     fn ok(&self, words: &[&str]) -> String {
-        let config = self.cluster.config(&self.place);
-        let common = ["--store", &self.store, "--kubeconfig", &config];
+        let common = ["--store", &self.store, "--kubeconfig", &self.config];
         self.place.ok(&[words, &common].concat())
     }
 
@@ -36,8 +40,13 @@ impl Bucket {
     }
 
     fn watch(&self, words: &[&str]) -> Watch {
-        let config = self.cluster.config(&self.place);
-        let common = ["watch", "--store", &self.store, "--kubeconfig", &config];
+        let common = [
+            "watch",
+            "--store",
+            &self.store,
+            "--kubeconfig",
+            &self.config,
+        ];
         let child = self.place.command(&[&common, words].concat()).spawn();
         Watch::of(child.unwrap())
     }
@@ -55,10 +64,13 @@ impl Watch {
         Self { child, lines }
     }
 
-    /// The next line, however long it takes to come.
+    /// The next line, however long it takes to come; what it says of its failure where it has ended.
     fn line(&mut self) -> String {
         let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
+        if self.lines.read_line(&mut line).unwrap() == 0 {
+            let errors = self.child.stderr.as_mut().unwrap();
+            errors.read_to_string(&mut line).unwrap();
+        }
         line
     }
 
@@ -136,7 +148,7 @@ fn a_watch_from_now_on_begins_with_a_change() {
         has_seen_one.store(true, Ordering::Relaxed);
         line
     });
-    let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let event: serde_json::Value = serde_json::from_str(&line).expect(&line);
     assert_eq!(
         (&event["event"], &event["key"]),
         (&"put".into(), &"k".into())
@@ -170,8 +182,13 @@ fn an_interrupt_ends_a_watch_whose_reader_takes_its_time() {
 #[test]
 fn a_bucket_that_is_not_there_is_not_waited_for() {
     let bucket = Bucket::new("configmap:default/b");
-    let config = bucket.cluster.config(&bucket.place);
-    let words = ["watch", "--store", &bucket.store, "--kubeconfig", &config];
+    let words = [
+        "watch",
+        "--store",
+        &bucket.store,
+        "--kubeconfig",
+        &bucket.config,
+    ];
     bucket.place.fails(3, &words);
 }
 
