@@ -355,6 +355,7 @@ impl Committer {
     /// were refused come first: who tries again is then in the queue before who has succeeded and
     /// goes on, so that many who change one key take turns.
     pub(crate) fn answer(&self, batch: &mut Vec<Pending>, outcomes: Vec<Result<Commit>>) -> Next {
+        self.expect(outcomes.len());
         let answered = batch.drain(..outcomes.len()).zip(outcomes);
         let (refused, done): (Vec<_>, Vec<_>) = answered.partition(|(_, outcome)| outcome.is_err());
         for (pending, outcome) in refused.into_iter().chain(done) {

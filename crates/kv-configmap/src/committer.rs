@@ -1,5 +1,6 @@
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kv_core::backend::Backoff;
@@ -45,6 +46,10 @@ impl Job {
 /// How many transactions, and how many bytes of keys and values, go into one write.
 const BATCH_TRANSACTIONS: usize = 1_024;
 const BATCH_BYTES: usize = 1024 * 1024;
+
+/// How often the queue is looked at in vain before who was expected is no longer: some tenths of a
+/// millisecond, in which all other tasks run.
+const LOOKS_IN_VAIN: usize = 256;
 
 /// How long an edit waits for a commit to ride on.
 const EDIT_WAITS: Duration = Duration::from_millis(50);
@@ -97,6 +102,8 @@ pub(crate) struct Committer {
     edits: mpsc::Receiver<Handed>,
     /// Taken from the queue, not yet decided about.
     backlog: VecDeque<Pending>,
+    /// How many transactions waited when the last were answered, and how many these were.
+    expected: AtomicUsize,
     pub(crate) forwarding: Forwarding,
     /// While others may offer us their batches.
     pub(crate) leading: Option<Leading>,
@@ -165,6 +172,7 @@ impl Committer {
             queue,
             edits,
             backlog: VecDeque::new(),
+            expected: AtomicUsize::new(0),
             forwarding: Forwarding::default(),
             leading: None,
             last_write_took: Duration::ZERO,
@@ -184,10 +192,14 @@ impl Committer {
                 }
             } else {
                 let batch = self.take_batch();
+                let has_edit = self.edit.is_some();
                 self.commit(batch).await;
                 self.end_offer(&mut []);
-                // One that is left had no write to ride on, as where others have committed the batch.
-                self.commit_edit().await;
+                // It is left where it had no write to ride on, as where others have committed the batch.
+                // One that came meanwhile waits for the next.
+                if has_edit {
+                    self.commit_edit().await;
+                }
                 self.forget_posted();
                 self.contention.end_batch(Instant::now());
             }
@@ -225,16 +237,28 @@ impl Committer {
     /// Takes what waits. Who was just answered comes again at once, as a rule: without a moment for
     /// that, callers would share their writes with half of the others only, in turn.
     async fn gather(&mut self) {
-        let mut before = 0;
-        while before < self.backlog.len() && self.backlog.len() < BATCH_TRANSACTIONS {
-            before = self.backlog.len();
+        let expected = *self.expected.get_mut();
+        let mut in_vain = 0;
+        while self.backlog.len() < BATCH_TRANSACTIONS && in_vain < LOOKS_IN_VAIN {
+            let before = self.backlog.len();
             tokio::task::yield_now().await;
             while self.backlog.len() < BATCH_TRANSACTIONS
                 && let Ok(pending) = self.queue.try_recv()
             {
                 self.backlog.push_back(pending);
             }
+            match self.backlog.len() - before {
+                0 if self.backlog.len() >= expected => return,
+                0 => in_vain += 1,
+                _ => in_vain = 0,
+            }
         }
+    }
+
+    /// Notes who may come again once so many are answered.
+    pub(crate) fn expect(&self, answered: usize) {
+        let all = answered + self.backlog.len() + self.queue.len();
+        self.expected.store(all, Ordering::Relaxed);
     }
 
     fn take_edit(&mut self) {
@@ -310,11 +334,11 @@ impl Committer {
         let mut fresh = false;
         self.begin_writes();
         loop {
-            self.take_edit();
             batch.retain(Waiting::is_wanted);
             if batch.is_empty() {
                 return;
             }
+            self.take_edit();
             match self.step(&mut batch, fresh, &mut backoff).await {
                 Next::Answered => {}
                 Next::OnFreshBase => fresh = true,

@@ -1,11 +1,13 @@
 //! What is asked of the API server, and above all what is not.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use kv_core::prelude::*;
 use kv_core::{GetOptions, OpenMode, Revision};
 use kv_fake_apiserver::{FakeApiServer, Verb};
 
-use crate::{BUCKET, buckets, noise, object, open, open_single, verbs, version};
+use crate::{BUCKET, buckets, noise, object, open, open_single, open_tiny, verbs, version};
 
 #[tokio::test]
 async fn an_uncontended_put_is_one_request() {
@@ -101,7 +103,7 @@ async fn reads_that_wait_share_a_request() {
     let server = FakeApiServer::new();
     let store = open(&server).await;
     store.put("k", "value").await.unwrap();
-    server.set_latency(std::time::Duration::from_millis(5));
+    server.set_latency(Duration::from_millis(5));
     server.reset_requests();
     let reads = join_all((0..100).map(|_| store.get("k"))).await;
     assert!(reads.into_iter().all(|read| read.unwrap().is_some()));
@@ -116,7 +118,7 @@ async fn reads_that_wait_share_a_request() {
 async fn puts_that_wait_share_a_write_and_get_revisions_of_their_own() {
     let server = FakeApiServer::new();
     let store = open(&server).await;
-    server.set_latency(std::time::Duration::from_millis(5));
+    server.set_latency(Duration::from_millis(5));
     let puts = join_all((0..64).map(|number| store.put(format!("k{number}"), "value"))).await;
     let mut revisions: Vec<Revision> = puts.into_iter().map(|put| put.unwrap()).collect();
     revisions.sort_unstable();
@@ -127,6 +129,50 @@ async fn puts_that_wait_share_a_write_and_get_revisions_of_their_own() {
         "{} requests",
         verbs(&server).len()
     );
+}
+
+/// Callers that need a moment before they come again would split into some that wait while the others
+/// write, and stay so.
+#[tokio::test(start_paused = true)]
+async fn who_is_answered_shares_the_next_write_though_not_all_come_at_once() {
+    let server = FakeApiServer::new();
+    let store = open(&server).await;
+    server.set_latency(Duration::from_millis(5));
+    let puts = |caller: usize| {
+        let store = store.clone();
+        async move {
+            for number in 0..20 {
+                let key = format!("{caller}");
+                store.put(key, format!("{number}")).await.unwrap();
+                for _ in 0..caller {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    };
+    join_all((0..32).map(|caller| tokio::spawn(puts(caller)))).await;
+    assert_eq!(updates(&server), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flush_rides_on_a_put() {
+    let server = FakeApiServer::new();
+    let store = open_tiny(&server).await;
+    server.set_latency(Duration::from_millis(5));
+    server.reset_requests();
+    for number in 0..100 {
+        store
+            .put(format!("k{number}"), noise(number, 50))
+            .await
+            .unwrap();
+    }
+    assert_eq!(updates(&server), 100, "{:?}", verbs(&server));
+    assert!(verbs(&server).contains(&Verb::Create), "there was a flush");
+}
+
+fn updates(server: &FakeApiServer) -> usize {
+    let verbs = verbs(server);
+    verbs.iter().filter(|verb| **verb == Verb::Update).count()
 }
 
 #[tokio::test]
