@@ -7,9 +7,11 @@ use std::task::{Context, Poll};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, TryFutureExt as _};
 use http::{Method, Request, Response, StatusCode};
-use kube::client::{Body, ClientBuilder};
+use kube::client::Body;
 use kube::{Client, Config};
-use tower::{Layer, Service};
+use tower::Service;
+
+use crate::client;
 
 /// What was sent, and how much of it met a conflict.
 #[derive(Clone, Debug, Default)]
@@ -66,22 +68,11 @@ fn verb<B>(request: &Request<B>) -> &'static str {
 
 pub(crate) fn counted_client(config: Config) -> anyhow::Result<(Client, Counter)> {
     let counter = Counter::default();
-    let builder = ClientBuilder::try_from(config)?.with_layer(&CountLayer(counter.clone()));
-    Ok((builder.build(), counter))
-}
-
-#[derive(Clone)]
-struct CountLayer(Counter);
-
-impl<S> Layer<S> for CountLayer {
-    type Service = Counting<S>;
-
-    fn layer(&self, inner: S) -> Counting<S> {
-        Counting {
-            inner,
-            counter: self.0.clone(),
-        }
-    }
+    let counting = Counting {
+        inner: client::service(&config)?,
+        counter: counter.clone(),
+    };
+    Ok((Client::new(counting, config.default_namespace), counter))
 }
 
 #[derive(Clone)]

@@ -10,6 +10,7 @@ use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
 use kv_configmap::Buckets;
 
+use crate::client::client;
 use crate::counting::{Counter, counted_client};
 use crate::go::GoSides;
 use crate::rounds::Effort;
@@ -49,7 +50,7 @@ impl Environment {
     pub(crate) async fn new(places: Places, effort: Effort) -> anyhow::Result<Self> {
         let config = config(&places.kubeconfig).await?;
         let namespace = format!("kv-bench-{}", std::process::id());
-        let client = Client::try_from(config.clone())?;
+        let client = client(config.clone())?;
         let wanted = Namespace {
             metadata: ObjectMeta {
                 name: Some(namespace.clone()),
@@ -88,7 +89,7 @@ impl Environment {
 
     /// A client with connections of its own.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
-        Ok(Client::try_from(self.config.clone())?)
+        client(self.config.clone())
     }
 
     /// Buckets without a write budget, on connections of their own.

@@ -9,6 +9,7 @@
 )]
 
 mod chart;
+mod client;
 mod combined;
 mod counting;
 mod data;

@@ -104,6 +104,8 @@ pub(crate) struct Committer {
     backlog: VecDeque<Pending>,
     /// How many transactions waited when the last were answered, and how many these were.
     expected: AtomicUsize,
+    /// The state before the last write, to be freed while the next is on its way.
+    pub(crate) replaced: Option<Arc<Present>>,
     pub(crate) forwarding: Forwarding,
     /// While others may offer us their batches.
     pub(crate) leading: Option<Leading>,
@@ -173,6 +175,7 @@ impl Committer {
             edits,
             backlog: VecDeque::new(),
             expected: AtomicUsize::new(0),
+            replaced: None,
             forwarding: Forwarding::default(),
             leading: None,
             last_write_took: Duration::ZERO,

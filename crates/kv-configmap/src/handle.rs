@@ -166,15 +166,15 @@ impl Handle {
         question: Waiting<Q, A>,
         ticket: Ticket<A>,
     ) -> Result<A> {
-        let store = self.shared.api.describe();
+        let store = || self.shared.api.describe();
         let deadline = Instant::now() + self.deadline;
         match timeout_at(deadline, queue.send(question)).await {
-            Ok(Ok(())) => ticket.wait(&store, deadline, self.deadline).await,
-            Ok(Err(_)) => Err(Error::Closed { store }),
+            Ok(Ok(())) => ticket.wait(store, deadline, self.deadline).await,
+            Ok(Err(_)) => Err(Error::Closed { store: store() }),
             Err(_) => {
                 let reason = format!("{QUEUE} calls wait already, for {:?}", self.deadline);
                 Err(Error::Unavailable {
-                    store,
+                    store: store(),
                     reason,
                     source: None,
                 })

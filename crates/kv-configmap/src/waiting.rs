@@ -94,12 +94,16 @@ impl<Q, A> Waiting<Q, A> {
 impl<A> Ticket<A> {
     /// Waits for the answer, at most until `deadline`, which is `after` the call. `store` names
     /// the bucket in errors.
-    pub(crate) async fn wait(self, store: &str, deadline: Instant, after: Duration) -> Result<A> {
-        let store = store.to_owned();
+    pub(crate) async fn wait(
+        self,
+        store: impl FnOnce() -> String,
+        deadline: Instant,
+        after: Duration,
+    ) -> Result<A> {
         match timeout_at(deadline, self.answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(give_up(&self.progress).unanswered(store)),
-            Err(_) => Err(give_up(&self.progress).overdue(store, after)),
+            Ok(Err(_)) => Err(give_up(&self.progress).unanswered(store())),
+            Err(_) => Err(give_up(&self.progress).overdue(store(), after)),
         }
     }
 }

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -70,6 +69,13 @@ struct Touched {
     current: Left,
 }
 
+impl Touched {
+    const NOTHING: Self = Self {
+        previous: None,
+        current: Left::Absent,
+    };
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
     Written,
@@ -121,42 +127,39 @@ pub fn evaluate(
             live(condition.key())?.map(|entry| entry.revision),
         )?;
     }
-    let mut touched: BTreeMap<&Key, (Option<Entry>, Option<Stored>)> = BTreeMap::new();
-    for operation in transaction.operations() {
-        let key = operation.key();
-        let after = stored_by(operation, now);
-        if let Some((_, last)) = touched.get_mut(key) {
-            *last = after;
-        } else {
-            touched.insert(key, (live(key)?, after));
+    let operations = transaction.operations();
+    // Those on one key side by side, in their order.
+    let mut by_key: Vec<usize> = (0..operations.len()).collect();
+    by_key.sort_by(|one, other| operations[*one].key().cmp(operations[*other].key()));
+    let is_same_key =
+        |one: &usize, other: &usize| operations[*one].key() == operations[*other].key();
+    let mut touched = vec![Touched::NOTHING; operations.len()];
+    let mut effects = Vec::with_capacity(operations.len());
+    for same in by_key.chunk_by(is_same_key) {
+        let last = &operations[same[same.len() - 1]];
+        let (before, after) = (live(last.key())?, stored_by(last, now));
+        let left = left(before.as_ref(), after.as_ref());
+        let is_change = match left {
+            Left::Written => true,
+            Left::Unchanged => false,
+            Left::Absent => before.is_some(),
+        };
+        for index in same {
+            touched[*index] = Touched {
+                previous: before.as_ref().map(|entry| entry.revision),
+                current: left,
+            };
+        }
+        if is_change {
+            effects.push(Effect {
+                key: last.key().clone(),
+                stored: after,
+            });
         }
     }
-    let operations = transaction
-        .operations()
-        .iter()
-        .filter_map(|operation| touched.get(operation.key()))
-        .map(|(before, after)| Touched {
-            previous: before.as_ref().map(|entry| entry.revision),
-            current: left(before.as_ref(), after.as_ref()),
-        })
-        .collect();
-    let effects = touched
-        .into_iter()
-        .filter(
-            |(_, (before, after))| match left(before.as_ref(), after.as_ref()) {
-                Left::Written => true,
-                Left::Unchanged => false,
-                Left::Absent => before.is_some(),
-            },
-        )
-        .map(|(key, (_, stored))| Effect {
-            key: key.clone(),
-            stored,
-        })
-        .collect();
     Ok(Evaluation {
         effects,
-        operations,
+        operations: touched,
     })
 }
 
