@@ -117,6 +117,7 @@ mod handle;
 )]
 mod hooks;
 mod known;
+mod leader;
 mod leading;
 mod lifecycle;
 mod maintainer;
