@@ -16,9 +16,10 @@ pub(crate) fn client(config: Config) -> anyhow::Result<Client> {
     Ok(Client::new(service, config.default_namespace))
 }
 
-/// What a client sends its requests with: as kube makes it, but without Nagle's algorithm, which clients
-/// in Go do without, too. That keeps the end of a request back until the server has acknowledged its
-/// beginning, for 40 ms now and then.
+/// What a client sends its requests with: TLS and the credentials as kube makes them, but without Nagle's
+/// algorithm, which clients in Go do without, too. That keeps the end of a request back until the server
+/// has acknowledged its beginning, for 40 ms now and then. Proxies, extra headers, timeouts, retries and
+/// traces are left out, too.
 pub(crate) fn service(
     config: &Config,
 ) -> anyhow::Result<BoxCloneService<Request<Body>, Response<Incoming>, BoxError>> {

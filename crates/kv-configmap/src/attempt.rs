@@ -107,9 +107,7 @@ impl Committer {
                 };
                 let late = (!early).then(|| (attempt.base.clone(), attempt.write.segments.clone()));
                 let began = Instant::now();
-                let (base, replaced) = (attempt.base.clone(), self.replaced.take());
-                let next = freeing(replaced, self.write(batch, attempt, backoff)).await;
-                self.replaced = Some(base);
+                let next = self.write(batch, attempt, backoff).await;
                 self.last_write_took = began.elapsed();
                 if !matches!(next, Next::AfterConflict) {
                     // The same content in a later write of the batch gets names of its own.
@@ -412,13 +410,6 @@ impl Committer {
             reason,
         }
     }
-}
-
-/// Waits for an answer, and frees meanwhile what is no longer needed: for what 512 puts at once have
-/// replaced, that takes a quarter of the time in which they are decided about.
-async fn freeing<T>(replaced: Option<Arc<Present>>, answer: impl Future<Output = T>) -> T {
-    let (answer, ()) = futures::join!(answer, async { drop(replaced) });
-    answer
 }
 
 /// Claims the transactions for a write. `false`: a caller has given up, so that it must not be sent.

@@ -48,9 +48,14 @@ impl Job {
 const BATCH_TRANSACTIONS: usize = 1_024;
 const BATCH_BYTES: usize = 1024 * 1024;
 
-/// How often the queue is looked at in vain before who was expected is no longer: some tenths of a
-/// millisecond, in which all other tasks run.
-const LOOKS_IN_VAIN: usize = 256;
+/// How often, at most and at least, the queue is looked at in vain before who was expected is no longer.
+/// All other tasks run between two looks: where there are few, 256 are some tenths of a millisecond.
+const MOST_LOOKS: usize = 256;
+const LEAST_LOOKS: usize = 16;
+
+/// The longest that is waited for who was expected: a part of the time that a write takes, and at most.
+const WAITING_PART: u32 = 4;
+const LONGEST_GATHERING: Duration = Duration::from_millis(1);
 
 /// How long an edit waits for a commit to ride on.
 const EDIT_WAITS: Duration = Duration::from_millis(50);
@@ -105,8 +110,8 @@ pub(crate) struct Committer {
     backlog: VecDeque<Pending>,
     /// How many transactions waited when the last were answered, and how many these were.
     expected: AtomicUsize,
-    /// The state before the last write, to be freed while the next is on its way.
-    pub(crate) replaced: Option<Arc<Present>>,
+    /// How often the queue is looked at in vain for them.
+    looks: usize,
     pub(crate) forwarding: Forwarding,
     /// While others may offer us their batches.
     pub(crate) leading: Option<Leading>,
@@ -176,7 +181,7 @@ impl Committer {
             edits,
             backlog: VecDeque::new(),
             expected: AtomicUsize::new(0),
-            replaced: None,
+            looks: MOST_LOOKS,
             forwarding: Forwarding::default(),
             leading: None,
             last_write_took: Duration::ZERO,
@@ -221,7 +226,10 @@ impl Committer {
                 None => tokio::select! {
                     biased;
                     received = self.queue.recv() => received,
-                    () = offers_arrived(&mut self.leading, self.shared.known()) => return true,
+                    () = offers_arrived(&mut self.leading, self.shared.known()) => {
+                        self.take_edit();
+                        return true;
+                    }
                     Some(edit) = self.edits.recv() => {
                         self.edit = Some(edit);
                         return Box::pin(self.fill_backlog()).await;
@@ -239,23 +247,34 @@ impl Committer {
     }
 
     /// Takes what waits. Who was just answered comes again at once, as a rule: without a moment for
-    /// that, callers would share their writes with half of the others only, in turn.
+    /// that, callers would share their writes with half of the others only, in turn. Where they do not
+    /// come, as those who put something once, the moment becomes short.
     async fn gather(&mut self) {
-        let expected = *self.expected.get_mut();
+        let until = Instant::now() + (self.last_write_took / WAITING_PART).min(LONGEST_GATHERING);
         let mut in_vain = 0;
-        while self.backlog.len() < BATCH_TRANSACTIONS && in_vain < LOOKS_IN_VAIN {
+        while self.backlog.len() < BATCH_TRANSACTIONS {
             let before = self.backlog.len();
             tokio::task::yield_now().await;
-            while self.backlog.len() < BATCH_TRANSACTIONS
-                && let Ok(pending) = self.queue.try_recv()
-            {
-                self.backlog.push_back(pending);
-            }
+            self.take_queued();
+            let has_all = self.backlog.len() >= *self.expected.get_mut();
             match self.backlog.len() - before {
-                0 if self.backlog.len() >= expected => return,
+                0 if has_all => break,
                 0 => in_vain += 1,
                 _ => in_vain = 0,
             }
+            if in_vain >= self.looks || (!has_all && Instant::now() >= until) {
+                self.looks = (self.looks / 2).max(LEAST_LOOKS);
+                return;
+            }
+        }
+        self.looks = (self.looks * 2).min(MOST_LOOKS);
+    }
+
+    fn take_queued(&mut self) {
+        while self.backlog.len() < BATCH_TRANSACTIONS
+            && let Ok(pending) = self.queue.try_recv()
+        {
+            self.backlog.push_back(pending);
         }
     }
 

@@ -287,6 +287,7 @@ impl Committer {
             offered.note(&now.head);
         }
         let outcomes = offered.outcomes.unwrap_or_default();
+        self.expect(batch.len());
         for pending in std::mem::take(batch) {
             match pending.request.offered_as {
                 Some(index) => {

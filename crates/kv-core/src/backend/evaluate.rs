@@ -249,15 +249,21 @@ mod tests {
     #[test]
     fn the_last_operation_on_a_key_wins_and_each_reports_what_was_there_before_the_transaction() {
         let transaction = Transaction::new()
-            .delete(key("a"))
             .put(key("b"), "2")
-            .put(key("a"), "9");
+            .delete(key("a"))
+            .put(key("a"), "9")
+            .put(key("a"), "10");
         let evaluation = on_a_at_3(&transaction).unwrap();
-        assert_eq!(evaluation.effects.len(), 2);
+        let changes = evaluation.effects.iter().map(|effect| {
+            let value = effect.stored.as_ref().map(|stored| stored.value.clone());
+            (effect.key.as_str(), value.unwrap_or_default())
+        });
+        let changes: Vec<_> = changes.collect();
+        assert_eq!(changes, [("a", "10".into()), ("b", "2".into())]);
         let commit = evaluation.into_commit(Revision::new(7));
         let (old, new) = (Some(Revision::new(3)), Some(Revision::new(7)));
-        assert_eq!(commit.previous, [old, None, old]);
-        assert_eq!(commit.current, [new, new, new]);
+        assert_eq!(commit.previous, [None, old, old, old]);
+        assert_eq!(commit.current, [new; 4]);
     }
 
     #[test]
