@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use http::Request;
 use indicatif::{ProgressBar, ProgressStyle};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
@@ -34,6 +35,9 @@ pub(crate) struct Places {
     /// The program with the sides that are written in Go
     #[arg(long)]
     pub(crate) go_sides: PathBuf,
+    /// The command of a controller manager, which runs while its part is measured
+    #[arg(last = true)]
+    pub(crate) manager: Vec<String>,
 }
 
 pub(crate) struct Environment {
@@ -90,6 +94,13 @@ impl Environment {
     /// A client with connections of its own.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
         client(self.config.clone())
+    }
+
+    /// What the API server tells of itself.
+    pub(crate) async fn apiserver_metrics(&self) -> anyhow::Result<String> {
+        let request = Request::get("/metrics").body(Vec::new())?;
+        let metrics = self.client()?.request_text(request).await;
+        metrics.context("the API server did not tell its metrics")
     }
 
     /// Buckets without a write budget, on connections of their own.

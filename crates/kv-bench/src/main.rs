@@ -18,6 +18,7 @@ mod environment;
 mod finding;
 mod go;
 mod goals;
+mod manager;
 mod opened;
 mod page;
 mod raw;

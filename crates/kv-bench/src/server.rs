@@ -47,6 +47,17 @@ impl Servers {
     }
 }
 
+/// Adds up the metrics of a name that have all of these labels.
+pub(crate) fn sum_of(metrics: &str, name: &str, labels: &[&str]) -> f64 {
+    let lines = metrics.lines().filter_map(|line| {
+        let (found, value) = line.strip_prefix(name)?.rsplit_once(' ')?;
+        let has_all = labels.iter().all(|label| found.contains(label));
+        let is_whole = found.is_empty() || found.starts_with('{');
+        (is_whole && has_all).then(|| value.parse::<f64>().ok())?
+    });
+    lines.sum()
+}
+
 /// The seconds of processor time of a process: its id, or `self`.
 pub(crate) fn cpu_seconds(process: &str) -> anyhow::Result<f64> {
     const TICKS_A_SECOND: f64 = 100.0;

@@ -2,11 +2,9 @@
 
 use std::ops::Sub;
 
-use anyhow::Context as _;
-use http::Request;
-
 use crate::environment::Environment;
 use crate::goals::time;
+use crate::server::sum_of;
 
 /// How long something has taken in all, and how often.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -31,9 +29,7 @@ pub(crate) struct ServerTimes {
 impl ServerTimes {
     /// All since the servers began.
     pub(crate) async fn now(env: &Environment) -> anyhow::Result<Self> {
-        let request = Request::get("/metrics").body(Vec::new())?;
-        let metrics = env.client()?.request_text(request).await;
-        let apiserver = metrics.context("the API server did not tell its metrics")?;
+        let apiserver = env.apiserver_metrics().await?;
         let etcd = env.servers.metrics().await?;
         let of = |verb| {
             let labels = ["resource=\"configmaps\"", verb, "subresource=\"\""];
@@ -69,18 +65,9 @@ impl ServerTimes {
 impl Total {
     /// Adds up the histograms of a name that have all of these labels.
     fn read(metrics: &str, name: &str, labels: &[&str]) -> Self {
-        let sum = |suffix: &str| -> f64 {
-            let lines = metrics.lines().filter_map(|line| {
-                let rest = line.strip_prefix(name)?.strip_prefix(suffix)?;
-                let (found, value) = rest.rsplit_once(' ')?;
-                let has_all = labels.iter().all(|label| found.contains(label));
-                has_all.then(|| value.parse::<f64>().ok()).flatten()
-            });
-            lines.sum()
-        };
         Self {
-            seconds: sum("_sum"),
-            count: sum("_count"),
+            seconds: sum_of(metrics, &format!("{name}_sum"), labels),
+            count: sum_of(metrics, &format!("{name}_count"), labels),
         }
     }
 

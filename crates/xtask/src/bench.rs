@@ -41,7 +41,7 @@ impl Bench {
                 "`go build` failed in tests/apiserver"
             );
         }
-        let guard = Guard::start(workspace)?;
+        let guard = Guard::start_no_manager(workspace)?;
         let status = guard.status()?;
         let pid = |wanted: &str| {
             let part = status.parts.iter().find(|(name, _)| *name == wanted);
@@ -64,6 +64,9 @@ impl Bench {
             .args(self.judge_counts.then_some("--judge-counts"));
         if let Some(page) = self.page(workspace) {
             command.arg("--page").arg(page);
+        }
+        if let Some(manager) = guard.manager_command(&source.servers()) {
+            command.arg("--").args(manager);
         }
         let success = Group::spawn(&mut command)?.wait()?.success();
         Ok(ExitCode::from(u8::from(!success)))

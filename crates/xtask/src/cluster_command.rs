@@ -32,7 +32,11 @@ enum Action {
     /// Say what runs and where the logs are; the exit code is 0 if it is ready
     Status,
     /// Like `up`, then wait for the end of the standard input, then like `down`
-    Serve,
+    Serve {
+        /// Run no more than the API server and its etcd
+        #[arg(long)]
+        no_controller_manager: bool,
+    },
     /// Become a server process of a cluster
     #[command(hide = true)]
     Exec {
@@ -48,7 +52,10 @@ impl ClusterCommand {
             Action::Up => up,
             Action::Down => down,
             Action::Status => status,
-            Action::Serve => serve,
+            Action::Serve {
+                no_controller_manager: true,
+            } => serve_no_manager,
+            Action::Serve { .. } => serve,
             Action::Exec { pid_file, command } => {
                 return Err(cluster::exec_part(&pid_file, &command));
             }
@@ -113,9 +120,24 @@ fn status(_: &Workspace, cluster: &Cluster) -> anyhow::Result<ExitCode> {
     })
 }
 
+fn serve(workspace: &Workspace, cluster: &Cluster) -> anyhow::Result<ExitCode> {
+    hold(workspace, cluster, |servers| servers)
+}
+
+fn serve_no_manager(workspace: &Workspace, cluster: &Cluster) -> anyhow::Result<ExitCode> {
+    hold(workspace, cluster, |servers| Servers {
+        manager: None,
+        ..servers
+    })
+}
+
 /// Holds a cluster for another program: it lives until that program closes its end of the pipe, which
 /// the system does for it however it ends.
-fn serve(workspace: &Workspace, cluster: &Cluster) -> anyhow::Result<ExitCode> {
+fn hold(
+    workspace: &Workspace,
+    cluster: &Cluster,
+    choose: fn(Servers) -> Servers,
+) -> anyhow::Result<ExitCode> {
     // Ctrl-C in the terminal is for the other program. It fails only for the leader of a group, whom
     // Ctrl-C does not reach either.
     let _ = rustix::process::setsid();
@@ -126,7 +148,7 @@ fn serve(workspace: &Workspace, cluster: &Cluster) -> anyhow::Result<ExitCode> {
     });
     let wanted = || closed.try_recv() != Err(TryRecvError::Disconnected);
     let up = built_servers(&source(workspace)?)
-        .and_then(|servers| cluster.up(&servers, &workspace.exe, wanted));
+        .and_then(|servers| cluster.up(&choose(servers), &workspace.exe, wanted));
     if up.is_ok() {
         // Nobody may be there to read it any more, which the next line finds out.
         let _ = writeln!(std::io::stdout(), "{}", export(cluster));

@@ -8,6 +8,7 @@ use anyhow::ensure;
 
 use crate::cluster::{Cluster, Status};
 use crate::process::{dismiss_guard, spawn_guard};
+use crate::source::Servers;
 use crate::workspace::Workspace;
 
 /// A `cargo xtask cluster serve` of ours.
@@ -23,11 +24,23 @@ pub(crate) struct Guard {
 impl Guard {
     /// Starts the servers and waits until they are ready.
     pub(crate) fn start(workspace: &Workspace) -> anyhow::Result<Self> {
+        Self::start_with(workspace, &[])
+    }
+
+    /// The same with no more than the API server and its etcd.
+    pub(crate) fn start_no_manager(workspace: &Workspace) -> anyhow::Result<Self> {
+        Self::start_with(workspace, &["--no-controller-manager"])
+    }
+
+    fn start_with(workspace: &Workspace, options: &[&str]) -> anyhow::Result<Self> {
         let folder = workspace
             .target
             .join(format!("test-cluster-{}", std::process::id()));
         let mut command = Command::new(&workspace.exe);
-        command.args(["cluster", "serve", "--dir"]).arg(&folder);
+        command
+            .args(["cluster", "serve", "--dir"])
+            .arg(&folder)
+            .args(options);
         let (id, stdout) = spawn_guard(&mut command)?;
         let guard = Self {
             id,
@@ -44,6 +57,11 @@ impl Guard {
 
     pub(crate) fn status(&self) -> anyhow::Result<Status> {
         self.cluster.status()
+    }
+
+    /// How to start a controller manager of it.
+    pub(crate) fn manager_command(&self, servers: &Servers) -> Option<Vec<String>> {
+        self.cluster.manager_command(servers)
     }
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {

@@ -12,6 +12,7 @@ use crate::data::noise;
 use crate::drive::{Samples, drive};
 use crate::environment::Environment;
 use crate::finding::{Bound, Finding};
+use crate::manager::Manager;
 use crate::page::Curve;
 use crate::raw::RawMap;
 use crate::rounds::{Measured, Side, interleave, median};
@@ -72,6 +73,32 @@ pub(super) async fn tasks(env: &Environment, report: &mut Report) -> anyhow::Res
         }
     }
     report.curves.extend(curves);
+    beside_a_manager(env, report).await
+}
+
+/// Both while a controller manager takes its part of the processors, which it has of us only.
+async fn beside_a_manager(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
+    let Some(_manager) = Manager::start(env).await? else {
+        return Ok(());
+    };
+    let turn = env.effort.turn;
+    for tasks in [64, 512] {
+        let store = create(&env.buckets()?, &format!("tasks-{tasks}-managed")).await?;
+        let mut sides = [
+            Side::new("ours", || {
+                puts(store.clone(), tasks as u64 * 100, tasks, turn)
+            }),
+            Side::new("etcd", || env.go.etcd(tasks, turn)),
+        ];
+        let measured = interleave(env.effort, &mut sides).await?;
+        let what = format!("puts/s of {tasks} tasks to etcd's, beside a controller manager");
+        let ratio = measured.ratio(0, 1, Samples::rate);
+        report.findings.push(
+            Finding::ratio(4, what, ratio, Bound::None)
+                .side("ours", rate(measured.median(0, Samples::rate)))
+                .side("etcd", rate(measured.median(1, Samples::rate))),
+        );
+    }
     Ok(())
 }
 
