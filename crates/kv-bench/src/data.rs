@@ -5,6 +5,13 @@ use kv_core::{Key, Transaction};
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 
+/// A value that nobody can compress, another one each time.
+pub(crate) fn fresh_noise(bytes: usize) -> Bytes {
+    let mut value = vec![0; bytes];
+    rand::rng().fill_bytes(&mut value);
+    value.into()
+}
+
 /// A value that nobody can compress.
 pub(crate) fn noise(seed: u64, bytes: usize) -> Bytes {
     let mut value = vec![0; bytes];

@@ -32,6 +32,15 @@ impl Effort {
         self.turn.as_secs_f64() * self.rounds as f64
     }
 
+    /// Twice as many rounds, for what is found near what is wanted.
+    pub(crate) fn doubled(self) -> Self {
+        let times = if self.is_quick { 1 } else { 2 };
+        Self {
+            rounds: self.rounds * times,
+            ..self
+        }
+    }
+
     /// As much time in more rounds: the machine's pace changes from second to second, and what is
     /// compared is to meet the same one.
     pub(crate) fn finer(self) -> Self {

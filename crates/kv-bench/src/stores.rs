@@ -9,7 +9,7 @@ use kv_configmap::{Buckets, ConfigMapStore};
 use kv_core::OpenMode;
 use kv_core::prelude::*;
 
-use crate::data::{entry_key, noise, transactions};
+use crate::data::{entry_key, fresh_noise, noise, transactions};
 use crate::drive::{Samples, drive};
 use crate::rounds::Side;
 
@@ -67,7 +67,7 @@ pub(crate) async fn settle(store: &ConfigMapStore) -> anyhow::Result<()> {
 /// Puts new bytes under any of the first entries.
 pub(crate) async fn put(store: &impl KvStore, entries: u64) -> anyhow::Result<()> {
     let key = entry_key(rand::random_range(0..entries));
-    store.put(key, noise(rand::random(), VALUE_BYTES)).await?;
+    store.put(key, fresh_noise(VALUE_BYTES)).await?;
     Ok(())
 }
 

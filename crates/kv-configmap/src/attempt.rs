@@ -137,16 +137,16 @@ impl Committer {
     /// Answers what a batch has applied that was given up as refused: the client that was handed to
     /// us may have hidden an earlier answer, or none, to it. `true`: that was all of the batch.
     fn answer_given_up(&self, batch: &mut Vec<Pending>, head: &Head) -> bool {
-        let Some(last) = head
-            .last_batch_of(self.writer)
-            .filter(|_| !batch.is_empty())
-        else {
+        let Some(last) = head.last_batch_of(self.writer) else {
             return false;
         };
         let applied = |pending: &Pending| {
             let mut given_up = pending.request.given_up.iter();
             given_up.find(|(counter, _)| *counter == last).cloned()
         };
+        if !batch.iter().any(|pending| applied(pending).is_some()) {
+            return false;
+        }
         let waiting = std::mem::take(batch);
         for pending in waiting {
             match applied(&pending) {

@@ -8,7 +8,7 @@ use kv_configmap::{Buckets, ConfigMapStore};
 use kv_core::prelude::*;
 
 use super::{Report, rate};
-use crate::data::noise;
+use crate::data::{fresh_noise, noise};
 use crate::drive::{Samples, drive};
 use crate::environment::Environment;
 use crate::finding::{Bound, Finding};
@@ -45,7 +45,7 @@ pub(super) async fn tasks(env: &Environment, report: &mut Report) -> anyhow::Res
             sides.push(Side::new("a raw PUT of all values", move || {
                 let raw = raw.clone();
                 drive(1, turn, move |_, _| {
-                    let (raw, values) = (raw.clone(), noise(rand::random(), tasks * VALUE_BYTES));
+                    let (raw, values) = (raw.clone(), fresh_noise(tasks * VALUE_BYTES));
                     async move { raw.put(values.to_vec()).await }
                 })
             }));
@@ -59,7 +59,11 @@ pub(super) async fn tasks(env: &Environment, report: &mut Report) -> anyhow::Res
             }));
             sides.push(Side::new("ours, within its burst", ours(&within)));
         }
-        let measured = interleave(env.effort, &mut sides).await?;
+        let effort = match tasks {
+            64.. => env.effort.doubled(),
+            _ => env.effort,
+        };
+        let measured = interleave(effort, &mut sides).await?;
         for (side, curve) in curves.iter_mut().enumerate() {
             curve
                 .points

@@ -9,7 +9,7 @@ use kv_memory::MemoryStore;
 use kv_redb::RedbStore;
 
 use super::{Report, rate, size, time};
-use crate::data::{entry_key, noise};
+use crate::data::{entry_key, fresh_noise, noise};
 use crate::drive::{Samples, drive, repeat};
 use crate::environment::Environment;
 use crate::finding::{Bound, Finding};
@@ -119,7 +119,7 @@ pub(super) async fn flatness(env: &Environment, report: &mut Report) -> anyhow::
         let raw = read_modify_write.clone();
         drive(1, turn, move |_, number| {
             let raw = raw.clone();
-            let value = noise(rand::random(), VALUE_BYTES).to_vec();
+            let value = fresh_noise(VALUE_BYTES).to_vec();
             async move { raw.read_modify_write(number, value).await }
         })
     }));
@@ -162,7 +162,7 @@ fn patch_side<'a>(raw: RawMap, turn: Duration) -> Side<'a> {
     Side::new("raw 1 KiB PATCH", move || {
         let raw = raw.clone();
         drive(1, turn, move |_, number| {
-            let (raw, value) = (raw.clone(), noise(rand::random(), VALUE_BYTES));
+            let (raw, value) = (raw.clone(), fresh_noise(VALUE_BYTES));
             async move { raw.patch(number, value.to_vec()).await }
         })
     })
