@@ -35,9 +35,9 @@ pub(crate) struct Places {
     /// The program with the sides that are written in Go
     #[arg(long)]
     pub(crate) go_sides: PathBuf,
-    /// The command of a controller manager, which runs while its part is measured
+    /// The command that starts a controller manager, which comes last
     #[arg(last = true)]
-    pub(crate) manager: Vec<String>,
+    pub(crate) start_manager: Vec<String>,
 }
 
 pub(crate) struct Environment {

@@ -76,7 +76,8 @@ impl GoSides {
         turn: Duration,
     ) -> anyhow::Result<Turn> {
         let mut command = self.k8s_kv_command(bucket, tasks, turn);
-        command.args(["--retries", "--prefix", &format!("process-{number}-")]);
+        let prefix = format!("process-{number}-");
+        command.args(["--retries", "--keys=1", "--prefix", &prefix]);
         read(command).await
     }
 
@@ -118,7 +119,11 @@ impl GoSides {
 }
 
 async fn read<T: for<'a> Deserialize<'a>>(mut command: Command) -> anyhow::Result<T> {
-    let output = command.output().await.context("the Go program")?;
+    let output = command
+        .kill_on_drop(true)
+        .output()
+        .await
+        .context("the Go program")?;
     ensure!(output.status.success(), "the Go program failed");
     Ok(serde_json::from_slice(&output.stdout)?)
 }

@@ -24,7 +24,7 @@ pub(crate) struct Opened {
 /// The label of the objects that [`by_hand`] reads.
 pub(crate) const LABEL: &str = "kv-bench/by-hand";
 
-/// One LIST, and each object decompressed and decoded into a map: JSON of all its entries.
+/// One LIST, and each object decompressed and decoded into a map.
 pub(crate) async fn by_hand(
     client: Client,
     namespace: &str,

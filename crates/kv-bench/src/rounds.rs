@@ -32,8 +32,8 @@ impl Effort {
         self.turn.as_secs_f64() * self.rounds as f64
     }
 
-    /// Twice as many rounds, for what is found near what is wanted.
-    pub(crate) fn doubled(self) -> Self {
+    /// More rounds, for what is found near what is wanted; in a look there is no time for that.
+    pub(crate) fn more_rounds(self) -> Self {
         let times = if self.is_quick { 1 } else { 2 };
         Self {
             rounds: self.rounds * times,

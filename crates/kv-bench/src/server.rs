@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 use crate::environment::Places;
 
@@ -35,10 +35,10 @@ impl Servers {
     /// The bytes of keys and values that were put into etcd since its start.
     pub(crate) async fn put_bytes(&self) -> anyhow::Result<f64> {
         let text = self.metrics().await?;
-        let name = "etcd_debugging_mvcc_total_put_size_in_bytes ";
-        let value = text.lines().find_map(|line| line.strip_prefix(name));
-        let value = value.with_context(|| format!("etcd has no metric {name}"))?;
-        Ok(value.trim().parse()?)
+        let name = "etcd_debugging_mvcc_total_put_size_in_bytes";
+        let bytes = sum_of(&text, name, &[]);
+        ensure!(bytes > 0.0, "etcd has no metric {name}");
+        Ok(bytes)
     }
 
     /// The seconds of processor time of both servers.

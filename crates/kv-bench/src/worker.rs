@@ -26,10 +26,12 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use crate::combined::Combined;
 use crate::counting::{Counter, counted_client};
+use crate::data::fresh_noise;
 use crate::drive::Samples;
 use crate::environment::{Environment, config};
 use crate::opened::Opened;
 use crate::server::memory_bytes;
+use crate::stores::VALUE_BYTES;
 
 #[derive(Debug, Args)]
 pub(crate) struct Worker {
@@ -82,6 +84,18 @@ enum Task {
 /// The key under which a task of a process counts.
 pub(crate) fn counter_key(number: usize, task: usize) -> Key {
     crate::data::key(format!("process-{number}/{task}"))
+}
+
+/// What it puts there: the count, in the first bytes of a value of the usual size.
+fn counted_value(count: u64) -> Vec<u8> {
+    let mut value = count.to_be_bytes().to_vec();
+    value.extend(fresh_noise(VALUE_BYTES - value.len()));
+    value
+}
+
+/// How far it has counted that put this.
+pub(crate) fn counted(value: &[u8]) -> Option<u64> {
+    value.first_chunk().copied().map(u64::from_be_bytes)
 }
 
 /// What a process has put.
@@ -164,7 +178,8 @@ async fn count_up(
         let mut micros = Vec::new();
         while begun.elapsed() < turn {
             let start = Instant::now();
-            store.put(&key, (micros.len() + 1).to_string()).await?;
+            let value = counted_value(micros.len() as u64 + 1);
+            store.put(&key, value).await?;
             micros.push(start.elapsed().as_micros() as u64);
         }
         anyhow::Ok(micros)

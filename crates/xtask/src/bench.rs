@@ -65,8 +65,11 @@ impl Bench {
         if let Some(page) = self.page(workspace) {
             command.arg("--page").arg(page);
         }
-        if let Some(manager) = guard.manager_command(&source.servers()) {
-            command.arg("--").args(manager);
+        if source.servers().manager.is_some() {
+            // What does not run yet is a controller manager.
+            let up = ["cluster", "up", "--dir"];
+            command.arg("--").arg(&workspace.exe).args(up);
+            command.arg(guard.folder());
         }
         let success = Group::spawn(&mut command)?.wait()?.success();
         Ok(ExitCode::from(u8::from(!success)))

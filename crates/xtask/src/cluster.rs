@@ -84,13 +84,6 @@ impl Cluster {
         Ok(())
     }
 
-    /// How to start a controller manager for it, where there is one to start.
-    pub(crate) fn manager_command(&self, servers: &Servers) -> Option<Vec<String>> {
-        let mut command = servers.manager.clone()?;
-        command.extend(arguments::manager(&self.folder));
-        Some(command)
-    }
-
     /// Ends all parts and removes the folder. `false` when there was none.
     pub(crate) fn down(&self) -> anyhow::Result<bool> {
         if !self.folder.exists() {

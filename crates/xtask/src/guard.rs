@@ -1,14 +1,13 @@
 //! The API server of one test run, gone when the run ends, however it ends.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::ensure;
 
 use crate::cluster::{Cluster, Status};
 use crate::process::{dismiss_guard, spawn_guard};
-use crate::source::Servers;
 use crate::workspace::Workspace;
 
 /// A `cargo xtask cluster serve` of ours.
@@ -59,9 +58,8 @@ impl Guard {
         self.cluster.status()
     }
 
-    /// How to start a controller manager of it.
-    pub(crate) fn manager_command(&self, servers: &Servers) -> Option<Vec<String>> {
-        self.cluster.manager_command(servers)
+    pub(crate) fn folder(&self) -> &Path {
+        self.cluster.folder()
     }
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {

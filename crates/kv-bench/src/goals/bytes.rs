@@ -43,7 +43,7 @@ pub(super) async fn written(env: &Environment, report: &mut Report) -> anyhow::R
     report.findings.push(
         finding
             .figure("B")
-            .count()
+            .count_within(Bound::AtMost(9_000.0))
             .side("k8s-kv", "the whole bucket"),
     );
     // How many puts share a write depends on the machine.
@@ -53,12 +53,12 @@ pub(super) async fn written(env: &Environment, report: &mut Report) -> anyhow::R
     let finding = Finding::ratio(10, what, short, Bound::AtMost(400.0)).figure("B");
     report
         .findings
-        .push(finding.count_within(Bound::AtMost(600.0)));
+        .push(finding.count_within(Bound::AtMost(500.0)));
     let what = "the same without a write budget";
     let finding = Finding::ratio(10, what, unlimited, Bound::None).figure("B");
     report
         .findings
-        .push(finding.count_within(Bound::AtMost(1_200.0)));
+        .push(finding.count_within(Bound::AtMost(1_000.0)));
     Ok(())
 }
 

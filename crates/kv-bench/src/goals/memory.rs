@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kv_configmap::ConfigMapStore;
+use kv_core::backend::Snapshot;
 use kv_core::prelude::*;
-use kv_core::{Consistency, GetOptions, ListOptions};
+use kv_core::{Consistency, GetOptions, ListOptions, Revision};
 
 use super::{Report, time};
 use crate::data::{entry_key, noise};
@@ -73,6 +74,9 @@ pub(super) async fn reads(env: &Environment, report: &mut Report) -> anyhow::Res
         Bound::AtMost(100.0),
     );
     report.findings.push(finding.figure("ns"));
+    let what = "a snapshot of 10000 entries";
+    let finding = Finding::ratio(8, what, quiet.snapshot * 1_000.0, Bound::AtMost(100.0));
+    report.findings.push(finding.figure("ns"));
     Ok(())
 }
 
@@ -81,6 +85,7 @@ struct Times {
     get: f64,
     lookup: f64,
     list: f64,
+    snapshot: f64,
 }
 
 fn keys() -> Vec<Key> {
@@ -94,7 +99,9 @@ async fn measure(
     map: &BTreeMap<Key, Bytes>,
 ) -> anyhow::Result<Times> {
     let keys = keys();
-    let (mut gets, mut lookups, mut lists) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut gets, mut lookups) = (Vec::new(), Vec::new());
+    let (mut lists, mut snapshots) = (Vec::new(), Vec::new());
+    let state = Snapshot::new(Revision::new(1), entries());
     for _ in 0..100 * env.effort.rounds {
         gets.push(cached_gets(store, &keys).await?);
         let start = Instant::now();
@@ -103,6 +110,11 @@ async fn measure(
         }
         lookups.push(micros_each(start, BATCH));
         lists.push(listings(store).await?);
+        let start = Instant::now();
+        for _ in 0..BATCH {
+            black_box(black_box(&state).clone());
+        }
+        snapshots.push(micros_each(start, BATCH));
         tokio::task::yield_now().await;
     }
     let median = |times: Vec<f64>| median(times.into_iter());
@@ -110,6 +122,16 @@ async fn measure(
         get: median(gets),
         lookup: median(lookups),
         list: median(lists),
+        snapshot: median(snapshots),
+    })
+}
+
+fn entries() -> impl Iterator<Item = Entry> {
+    (0..ENTRIES).map(|number| Entry {
+        key: entry_key(number),
+        value: noise(number, 100),
+        revision: Revision::new(1),
+        expires_at: None,
     })
 }
 
@@ -139,7 +161,7 @@ fn micros_each(start: Instant, count: u64) -> f64 {
     start.elapsed().as_secs_f64() * 1e6 / count as f64
 }
 
-/// About 1,000 puts a second.
+/// More than 1,000 puts a second, where the machine is not too slow for it.
 struct Writers {
     stop: Arc<AtomicBool>,
     tasks: Vec<tokio::task::JoinHandle<anyhow::Result<u64>>>,
@@ -153,7 +175,7 @@ impl Writers {
         let task = |task: u64| {
             let (store, stop) = (store.clone(), stop.clone());
             tokio::spawn(async move {
-                let mut pace = tokio::time::interval(Duration::from_millis(TASKS));
+                let mut pace = tokio::time::interval(Duration::from_millis(TASKS - TASKS / 8));
                 let mut count = 0;
                 while !stop.load(Ordering::Relaxed) {
                     pace.tick().await;

@@ -1,14 +1,16 @@
 //! The goals, and how each is measured.
 
 mod bytes;
-mod concurrent;
 mod growth;
 mod memory;
 mod opening;
+mod processes;
 mod puts;
 mod reads;
+mod tasks;
 mod watching;
 
+use anyhow::ensure;
 use futures::future::BoxFuture;
 
 use crate::environment::Environment;
@@ -41,12 +43,12 @@ macro_rules! goal {
     };
 }
 
-const GOALS: [Goal; 12] = [
+const GOALS: [Goal; 13] = [
     goal!([1], "requests for a put", puts::requests),
     goal!([2], "a put, by the size of the bucket", puts::flatness),
     goal!([3], "sequential puts, next to k8s-kv", puts::next_to_k8s_kv),
-    goal!([4], "tasks putting at once", concurrent::tasks),
-    goal!([5], "processes putting at once", concurrent::processes),
+    goal!([4], "tasks putting at once", tasks::tasks),
+    goal!([5], "processes putting at once", processes::processes),
     goal!([6, 8], "reads in memory", memory::reads),
     goal!([7], "linearizable gets", reads::linearizable),
     goal!([9], "from a put to its event", watching::latency),
@@ -54,6 +56,11 @@ const GOALS: [Goal; 12] = [
     goal!([11], "density", bytes::density),
     goal!([13], "opening", opening::opening),
     goal!([12, 14], "growth", growth::growth),
+    goal!(
+        [4],
+        "tasks beside a controller manager",
+        tasks::beside_a_manager
+    ),
 ];
 
 /// Measures the goals of these numbers, or all.
@@ -61,6 +68,10 @@ pub(crate) async fn measure(environment: &Environment, wanted: &[u8]) -> anyhow:
     let is_wanted =
         |goal: &&Goal| wanted.is_empty() || goal.numbers.iter().any(|one| wanted.contains(one));
     let goals: Vec<&Goal> = GOALS.iter().filter(is_wanted).collect();
+    for number in wanted {
+        let is_known = goals.iter().any(|goal| goal.numbers.contains(number));
+        ensure!(is_known, "there is no goal {number}");
+    }
     let mut report = Report::default();
     for (index, goal) in goals.iter().enumerate() {
         environment.begin(index, goals.len(), goal.what);

@@ -25,7 +25,7 @@ pub(super) async fn opening(env: &Environment, report: &mut Report) -> anyhow::R
     filled(&env.buckets()?, "opened", ENTRIES, document).await?;
     store_by_hand(env, "opened-by-hand").await?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for _ in 0..env.effort.rounds {
+    for _ in 0..env.effort.more_rounds().rounds {
         ours.push(open(env, "opened", "open").await?);
         theirs.push(open(env, "opened-by-hand", "open-raw").await?);
     }
