@@ -155,38 +155,16 @@ fn judge(points: &[Grown]) -> Vec<Finding> {
             .map(|point| ((point.entries as f64).ln(), figure(point).ln()));
         format!("{:.3}", slope(&logs.collect::<Vec<_>>()))
     };
-    let p99 = |point: &Grown| point.samples.p99();
-    let bytes = Grown::bytes_a_put;
+    let grows = |name: &str, figure: fn(&Grown) -> f64, bound: Bound| {
+        Finding::ratio(14, what(name), figure(last) / figure(first), bound)
+            .side("exponent", exponent(figure))
+    };
+    let bound = Bound::AtMost(logarithms);
     vec![
-        Finding::ratio(
-            14,
-            what("put p99"),
-            p99(last) / p99(first),
-            Bound::AtMost(logarithms),
-        )
-        .side("exponent", exponent(p99)),
-        Finding::ratio(
-            14,
-            what("bytes a put"),
-            bytes(last) / bytes(first),
-            Bound::AtMost(logarithms),
-        )
-        .count()
-        .side("exponent", exponent(bytes)),
-        Finding::ratio(
-            14,
-            what("opening"),
-            last.opening() / first.opening(),
-            Bound::None,
-        )
-        .side("exponent", exponent(Grown::opening)),
-        Finding::ratio(
-            14,
-            what("memory"),
-            last.memory() / first.memory(),
-            Bound::None,
-        )
-        .side("exponent", exponent(Grown::memory)),
+        grows("put p99", |point| point.samples.p99(), bound),
+        grows("bytes a put", Grown::bytes_a_put, bound).count(),
+        grows("opening", Grown::opening, Bound::None),
+        grows("memory", Grown::memory, Bound::None),
     ]
 }
 

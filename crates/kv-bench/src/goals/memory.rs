@@ -26,9 +26,7 @@ const BATCH: u64 = 1_000;
 pub(super) async fn reads(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
     let (buckets, counter) = env.counted_buckets()?;
     let store = filled(&buckets, "cached", ENTRIES, |number| noise(number, 100)).await?;
-    let map: BTreeMap<Key, Bytes> = (0..ENTRIES)
-        .map(|number| (entry_key(number), noise(number, 100)))
-        .collect();
+    let map: BTreeMap<Key, Bytes> = entries().map(|entry| (entry.key, entry.value)).collect();
     // The follower starts with the first cached read.
     cached_gets(&store, &keys()).await?;
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -74,7 +72,7 @@ pub(super) async fn reads(env: &Environment, report: &mut Report) -> anyhow::Res
         Bound::AtMost(100.0),
     );
     report.findings.push(finding.figure("ns"));
-    let what = "a snapshot of 10000 entries";
+    let what = format!("a snapshot of {ENTRIES} entries");
     let finding = Finding::ratio(8, what, quiet.snapshot * 1_000.0, Bound::AtMost(100.0));
     report.findings.push(finding.figure("ns"));
     Ok(())

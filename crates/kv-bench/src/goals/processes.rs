@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
+use bytes::Bytes;
 use futures::future::try_join_all;
 use kv_core::prelude::*;
 
@@ -153,7 +154,7 @@ impl Crowd {
     }
 }
 
-fn content(number: u64) -> bytes::Bytes {
+fn content(number: u64) -> Bytes {
     noise(number, VALUE_BYTES)
 }
 
