@@ -6,6 +6,8 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -27,7 +29,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use crate::combined::Combined;
 use crate::counting::{Counter, counted_client};
 use crate::data::fresh_noise;
-use crate::drive::Samples;
+use crate::drive::{Samples, drive};
 use crate::environment::{Environment, config};
 use crate::opened::Opened;
 use crate::server::memory_bytes;
@@ -143,7 +145,7 @@ impl Worker {
                 store.get(&counter_key(number, 0)).await?;
                 wait_for_begin().await?;
                 let turn = Duration::from_millis(millis);
-                tell(&count_up(&store, &counter, number, tasks, turn).await?)
+                tell(&count_up(store, &counter, number, tasks, turn).await?)
             }
             Task::PutCombined { number, millis } => {
                 let maps = Api::namespaced(client, &self.namespace);
@@ -166,31 +168,31 @@ impl Worker {
 }
 
 async fn count_up(
-    store: &impl KvStore,
+    store: impl KvStore + Clone + 'static,
     counter: &Counter,
     number: usize,
     tasks: usize,
     turn: Duration,
 ) -> anyhow::Result<CountedUp> {
-    let begun = Instant::now();
-    let task = |task| async move {
-        let key = counter_key(number, task);
-        let mut micros = Vec::new();
-        while begun.elapsed() < turn {
-            let start = Instant::now();
-            let value = counted_value(micros.len() as u64 + 1);
-            store.put(&key, value).await?;
-            micros.push(start.elapsed().as_micros() as u64);
+    let counts: Arc<[AtomicU64]> = (0..tasks).map(|_| AtomicU64::new(0)).collect();
+    let counted = counts.clone();
+    let put = move |task: usize, _| {
+        let (store, counts) = (store.clone(), counted.clone());
+        async move {
+            let count = counts[task].load(Ordering::Relaxed) + 1;
+            store
+                .put(&counter_key(number, task), counted_value(count))
+                .await?;
+            counts[task].store(count, Ordering::Relaxed);
+            Ok(())
         }
-        anyhow::Ok(micros)
     };
-    let all = try_join_all((0..tasks).map(task)).await?;
     Ok(CountedUp {
-        counts: all.iter().map(|micros| micros.len() as u64).collect(),
-        samples: Samples {
-            micros: all.concat(),
-            seconds: begun.elapsed().as_secs_f64(),
-        },
+        samples: drive(tasks, turn, put).await?,
+        counts: counts
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed))
+            .collect(),
         conflicts: counter.take().conflicts,
     })
 }

@@ -1,20 +1,23 @@
+use std::future::Future;
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::Stream;
-use http::{Method, Request, StatusCode, header};
+use futures::{Stream, StreamExt, TryStreamExt};
+use http::{Method, Request, header};
 use http_body_util::{BodyExt, Limited};
-use kube::api::WatchEvent;
 use kube::client::Body;
 use kv_core::Error;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio_util::codec::LengthDelimitedCodec;
+use tokio_util::io::StreamReader;
 
 use crate::describe::{BUCKET_ID, PART, describe_offer, describe_segment};
-use crate::engine::{BucketId, NewSegment, Offer, SegmentId, Segments};
+use crate::engine::{BucketId, NewSegment, Offer, ResourceVersion, SegmentId, Segments};
 use crate::failure::{Failure, FailureKind};
-use crate::object::{Metadata, Object, head_body};
-use crate::protobuf::{self, PROTOBUF};
+use crate::object::{JsonObject, Metadata, Object, head_body};
+use crate::protobuf::{self, PROTOBUF, Told};
 use crate::resource::Resource;
 
 /// The longest wait for one answer. The API server itself gives up after 34 s; most of that would
@@ -24,7 +27,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the server keeps a watch open.
 pub(crate) const WATCH_TIMEOUT: Duration = Duration::from_secs(240);
 
-/// More than the largest object in JSON: 1 MiB of base64 and 256 KiB of annotations.
+/// More than the largest object in JSON: 1 MiB of base64 and 256 KiB of annotations. So much, too, of
+/// an event of a watch.
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
 /// The body of a request, and its media type.
@@ -38,11 +42,17 @@ pub(crate) fn stored_bytes((content_type, body): &Content) -> usize {
     }
 }
 
+/// Who writes; and that fields are not looked at that the server does not know.
+const AS_KV: &str = "fieldManager=kv&fieldValidation=Ignore";
+
 const NOTHING: Content = (JSON, Bytes::new());
 const JSON: &str = "application/json";
 const NO_OBJECT: &str = "not an object in protobuf";
 const METADATA_ONLY_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+/// Where no more is read of it than the version.
+const VERSION_ONLY: &str =
+    "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// The requests that a bucket needs, each sent once and answered within a bound.
 #[derive(Clone)]
@@ -128,10 +138,20 @@ impl BucketApi {
 
     /// Reads the object, linearizably.
     pub(crate) async fn get(&self) -> Result<Option<Object>, Failure> {
-        missing_is_none(
-            self.exchange(Method::GET, self.object_url(), JSON, Bytes::new())
-                .await,
-        )
+        self.get_object(self.object_url()).await
+    }
+
+    async fn get_object(&self, url: String) -> Result<Option<Object>, Failure> {
+        let answer = self.answer(Method::GET, url.clone(), PROTOBUF, NOTHING);
+        let Some(answer) = missing_is_none(answer.await)? else {
+            return Ok(None);
+        };
+        if let Some(object) = protobuf::object(self.resource, &answer) {
+            return Ok(Some(object));
+        }
+        let answer = self.exchange(Method::GET, url, JSON, Bytes::new()).await;
+        let object = missing_is_none(answer)?;
+        Ok(object.map(|object: JsonObject| object.into_object(self.resource)))
     }
 
     /// Reads the metadata of the object, linearizably.
@@ -145,28 +165,19 @@ impl BucketApi {
 
     /// Makes the object, unless there is one of its name.
     pub(crate) async fn create(&self, body: Bytes) -> Result<Metadata, Failure> {
-        self.create_of((JSON, body)).await
-    }
-
-    async fn create_of(&self, content: Content) -> Result<Metadata, Failure> {
-        let url = format!(
-            "{}?fieldManager=kv&fieldValidation=Ignore",
-            self.collection_url()
-        );
-        let answer = self
-            .answer(Method::POST, url, METADATA_ONLY, content)
-            .await?;
+        let answer = self.create_of((JSON, body), METADATA_ONLY).await?;
         let answer: OnlyMetadata = self.read(&answer)?;
         Ok(answer.metadata)
     }
 
-    /// Replaces the object of the version that the body names.
-    pub(crate) async fn replace(&self, content: Content) -> Result<Metadata, Failure> {
-        self.replace_of(&self.object_url(), content).await
+    async fn create_of(&self, content: Content, accept: &str) -> Result<Bytes, Failure> {
+        let url = format!("{}?{AS_KV}", self.collection_url());
+        self.answer(Method::POST, url, accept, content).await
     }
 
-    async fn replace_of(&self, object: &str, content: Content) -> Result<Metadata, Failure> {
-        let url = format!("{object}?fieldManager=kv&fieldValidation=Ignore");
+    /// Replaces the object of the version that the body names.
+    pub(crate) async fn replace(&self, content: Content) -> Result<Metadata, Failure> {
+        let url = format!("{}?{AS_KV}", self.object_url());
         let answer = self.answer(Method::PUT, url, METADATA_ONLY, content);
         let answer: OnlyMetadata = self.read(&answer.await?)?;
         Ok(answer.metadata)
@@ -188,16 +199,17 @@ impl BucketApi {
     /// Reads the object and the version of the collection, from which on it can be watched.
     pub(crate) async fn list(&self) -> Result<(String, Option<Object>), Failure> {
         let url = format!("{}?{}", self.collection_url(), self.by_name());
-        let list: List<Object> = self.exchange(Method::GET, url, JSON, Bytes::new()).await?;
+        let list: List<JsonObject> = self.exchange(Method::GET, url, JSON, Bytes::new()).await?;
         let version = list.metadata.text("resourceVersion").to_owned();
-        Ok((version, list.items.into_iter().flatten().next()))
+        let object = list.items.into_iter().flatten().next();
+        Ok((version, object.map(|one| one.into_object(self.resource))))
     }
 
     /// Follows the object from `version` on.
     pub(crate) async fn watch(
         &self,
         version: &str,
-    ) -> Result<impl Stream<Item = kube::Result<WatchEvent<Object>>> + use<>, Failure> {
+    ) -> Result<impl Stream<Item = io::Result<Told>> + use<>, Failure> {
         self.watch_of(version, &self.by_name()).await
     }
 
@@ -206,7 +218,7 @@ impl BucketApi {
         &self,
         bucket: &str,
         version: &str,
-    ) -> Result<impl Stream<Item = kube::Result<WatchEvent<Object>>> + use<>, Failure> {
+    ) -> Result<impl Stream<Item = io::Result<Told>> + use<>, Failure> {
         self.watch_of(version, &part_of(bucket, "offer")).await
     }
 
@@ -214,30 +226,20 @@ impl BucketApi {
         &self,
         version: &str,
         selector: &str,
-    ) -> Result<impl Stream<Item = kube::Result<WatchEvent<Object>>> + use<>, Failure> {
+    ) -> Result<impl Stream<Item = io::Result<Told>> + use<>, Failure> {
         let seconds = WATCH_TIMEOUT.as_secs();
         let url = format!(
             "{}?watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={version}&{selector}",
             self.collection_url(),
         );
-        let request = Request::get(url).body(Vec::new());
-        let request = request.map_err(|error| self.unreadable(error))?;
-        let events = tokio::time::timeout(ANSWER_TIMEOUT, self.client.request_events(request));
-        let events = events.await;
-        let events = events.unwrap_or_else(|_| {
-            let silence = std::io::Error::from(std::io::ErrorKind::TimedOut);
-            Err(kube::Error::Service(Box::new(silence)))
-        });
-        events.map_err(|error| match error {
-            kube::Error::Api(status) => {
-                let code = StatusCode::from_u16(status.code);
-                let body = serde_json::to_vec(&status).unwrap_or_default();
-                let code = code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                let headers = http::HeaderMap::new();
-                Failure::of_status(&self.describe(), code, &headers, &body.into())
-            }
-            other => Failure::of_transport(&self.describe(), other),
-        })
+        let opening = self.open(Method::GET, url, PROTOBUF, NOTHING);
+        let body = self.in_time(opening).await?;
+        let body = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
+        // The length of each is in front of it.
+        let mut frames = LengthDelimitedCodec::builder();
+        let frames = frames.max_frame_length(ANSWER_BYTES).new_read(body);
+        let resource = self.resource;
+        Ok(frames.map(move |frame| Ok(protobuf::told(resource, frame?.freeze()))))
     }
 
     fn by_name(&self) -> String {
@@ -258,8 +260,7 @@ impl BucketApi {
 
     /// Reads the object of a segment. `None`: it is gone.
     pub(crate) async fn segment_object(&self, id: SegmentId) -> Result<Option<Object>, Failure> {
-        let url = self.segment_url(id);
-        missing_is_none(self.exchange(Method::GET, url, JSON, Bytes::new()).await)
+        self.get_object(self.segment_url(id)).await
     }
 
     /// Reads all segments of a bucket with one request, those that its head does not name
@@ -286,7 +287,7 @@ impl BucketApi {
         describe_segment(&mut metadata, &self.name, bucket, segment.bytes.len());
         metadata.set_owner(self.resource, owner);
         let body = protobuf::segment_body(self.resource, &metadata, &segment.bytes);
-        match self.create_of((PROTOBUF, body)).await {
+        match self.create_of((PROTOBUF, body), VERSION_ONLY).await {
             // An earlier request has made it: nobody else uses its name.
             Err(failure) if failure.kind == FailureKind::AlreadyExists => Ok(()),
             // About another object: the quota of the namespace was changed meanwhile.
@@ -297,25 +298,30 @@ impl BucketApi {
         }
     }
 
-    /// Offers a batch, in place of the one that its writer has offered before.
+    /// Offers a batch, in place of the one that its writer has offered before; the version at which it
+    /// is, if that was told.
     pub(crate) async fn offer(
         &self,
         offer: &Offer,
         bytes: &Bytes,
         owner: &Metadata,
-    ) -> Result<Metadata, Failure> {
+    ) -> Result<Option<ResourceVersion>, Failure> {
         let name = self.offer_name(offer.batch.writer);
         let mut metadata = Metadata::named(&name, &self.namespace);
         describe_offer(&mut metadata, &self.name, offer.bucket);
         metadata.set_owner(self.resource, owner);
         let body = protobuf::offer_body(self.resource, &metadata, bytes);
-        let url = format!("{}/{name}", self.collection_url());
+        let url = format!("{}/{name}?{AS_KV}", self.collection_url());
         let content = (PROTOBUF, body);
-        match self.replace_of(&url, content.clone()).await {
+        let answer = self.answer(Method::PUT, url, VERSION_ONLY, content.clone());
+        let answer = match answer.await {
             // It is the first, or the one before was removed when nobody needed it.
-            Err(failure) if failure.kind == FailureKind::Missing => self.create_of(content).await,
+            Err(failure) if failure.kind == FailureKind::Missing => {
+                self.create_of(content, VERSION_ONLY).await
+            }
             replaced => replaced,
-        }
+        };
+        Ok(protobuf::version(&answer?))
     }
 
     /// The metadata of all offers of a bucket.
@@ -445,41 +451,59 @@ impl BucketApi {
         accept: &str,
         content: Content,
     ) -> Result<Bytes, Failure> {
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.send(method, url, accept, content));
-        let (status, headers, body) = answer
-            .await
-            .unwrap_or_else(|_| Err(Failure::of_timeout(&self.describe(), ANSWER_TIMEOUT)))?;
-        if !status.is_success() {
-            let store = self.describe();
-            return Err(Failure::of_status(&store, status, &headers, &body));
-        }
-        Ok(body)
+        let answer = async {
+            self.collect(self.open(method, url, accept, content).await?)
+                .await
+        };
+        self.in_time(answer).await
     }
 
-    async fn send(
+    async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, answer).await;
+        answer.unwrap_or_else(|_| Err(Failure::of_timeout(&self.describe(), ANSWER_TIMEOUT)))
+    }
+
+    /// Sends a request; where it succeeds, the answer can be read.
+    async fn open(
         &self,
         method: Method,
         url: String,
         accept: &str,
         (content_type, body): Content,
-    ) -> Result<(StatusCode, http::HeaderMap, Bytes), Failure> {
+    ) -> Result<Body, Failure> {
         let request = Request::builder()
             .method(method)
             .uri(url)
             .header(header::ACCEPT, accept)
+            // Our data is compressed already; and of a watch that is, kube reads the first event only.
+            .header(header::ACCEPT_ENCODING, "identity")
             .header(header::CONTENT_TYPE, content_type)
             .body(Body::from(body))
             .map_err(|error| self.unreadable(error))?;
         let answer = self.client.send(request).await;
         let answer = answer.map_err(|error| Failure::of_transport(&self.describe(), error))?;
         let (parts, body) = answer.into_parts();
+        if parts.status.is_success() {
+            return Ok(body);
+        }
+        let (store, body) = (self.describe(), self.collect(body).await?);
+        let (status, headers) = (parts.status, &parts.headers);
+        Err(Failure::of_status(&store, status, headers, &body))
+    }
+
+    async fn collect(&self, body: Body) -> Result<Bytes, Failure> {
         let body = Limited::new(body, ANSWER_BYTES).collect().await;
-        let body = body.map_err(|error| self.unreadable(error))?.to_bytes();
-        Ok((parts.status, parts.headers, body))
+        Ok(body.map_err(|error| self.unreadable(error))?.to_bytes())
     }
 
     /// An answer that began and cannot be read: what was asked for may have been done.
-    fn unreadable(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failure {
+    pub(crate) fn unreadable(
+        &self,
+        error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Failure {
         let error = Error::Unavailable {
             store: self.describe(),
             reason: "the answer of the API server cannot be read".to_owned(),

@@ -122,11 +122,11 @@ impl Shared {
             return Ok(Found::absent());
         };
         let known = known.present().cloned();
-        let (resource, describe) = (self.api.resource(), self.api.describe());
-        let bytes = object.bytes(resource);
+        let describe = self.api.describe();
+        let bytes = object.bytes();
         let store = describe.clone();
         let earlier = known.clone();
-        let read = move || Unassembled::read(&object, resource, &store, earlier.as_deref());
+        let read = move || Unassembled::read(&object, &store, earlier.as_deref());
         let unassembled = off_runtime(bytes, read).await.and_then(|read| read)?;
         if !self.layout.has_segments && unassembled.encoded.has_segments() {
             let what = "segments, which a bucket in a single object has not: open it without \

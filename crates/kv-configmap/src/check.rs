@@ -17,7 +17,6 @@ use crate::handle::Handle;
 use crate::known::{Unassembled, check_ours};
 use crate::object::{HEAD_KEY, Metadata, Object, SEGMENT_KEY};
 use crate::report::{CheckReport, ForeignObject, HeadReport, Orphan, Readable, SegmentReport};
-use crate::resource::Resource;
 use crate::shared::{Shared, off_runtime};
 
 /// How often a check begins again because segments were merged away meanwhile.
@@ -87,11 +86,11 @@ impl<'a> Look<'a> {
             Err(failure) if failure.kind == FailureKind::Refused => Err(failure.error.to_string()),
             Err(failure) => return Err(failure),
         };
-        let (resource, describe) = (api.resource(), api.describe());
+        let describe = api.describe();
         let Some(object) = api.get().await? else {
             return Err(refused(Error::NotFound { what: describe }));
         };
-        let head = match Unassembled::read(&object, resource, &describe, None) {
+        let head = match Unassembled::read(&object, &describe, None) {
             Ok(head) => Ok(head),
             Err(Error::Corrupt { reason, .. }) => Err(reason),
             Err(error) => return Err(refused(error)),
@@ -145,8 +144,7 @@ impl<'a> Look<'a> {
 
     /// What is not there, or is no base64, is found out where the bytes are checked.
     fn bytes_of(&self, segment: &Object) -> Bytes {
-        let bytes = segment.data(self.api.resource(), SEGMENT_KEY);
-        bytes.unwrap_or_default()
+        segment.data(SEGMENT_KEY).cloned().unwrap_or_default()
     }
 
     fn missing(&self, found: &Found) -> BTreeSet<SegmentId> {
@@ -162,11 +160,11 @@ impl Look<'_> {
         let (orphans, objects) = self.orphans().await?.into_iter().unzip();
         let (foreign, unlisted) = (self.foreign(), self.listed.as_ref().err().cloned());
         let (api, bucket) = (self.api, self.bucket());
-        let (resource, describe) = (api.resource(), api.describe());
+        let describe = api.describe();
         let Found { bytes, doomed } = found;
         let weight = bytes.values().map(Bytes::len).sum();
         let work = move || match self.head {
-            Ok(head) => examine(head, &self.object, resource, &describe, &bytes),
+            Ok(head) => examine(head, &self.object, &describe, &bytes),
             Err(reason) => {
                 let survey = bucket.map(|bucket| survey_without_head(bucket, &bytes));
                 (Err(reason), survey.unwrap_or_default())
@@ -238,12 +236,11 @@ impl Look<'_> {
 fn examine(
     head: Unassembled,
     object: &Object,
-    resource: Resource,
     describe: &str,
     segments: &Segments,
 ) -> (Result<HeadReport, String>, Survey) {
     let survey = head.encoded.survey(segments);
-    let bytes = object.data(resource, HEAD_KEY).unwrap_or_default();
+    let bytes = object.data(HEAD_KEY).cloned().unwrap_or_default();
     let mut report = HeadReport {
         format: format_of(&bytes).unwrap_or_default(),
         revision: head.encoded.revision(),
@@ -265,7 +262,7 @@ fn examine(
 fn frozen(object: &Object) -> Option<String> {
     let reason = if object.metadata.is_terminating() {
         "it is being deleted and waits for its finalizers"
-    } else if object.is_immutable() {
+    } else if object.is_immutable {
         "somebody has made it immutable"
     } else {
         return None;

@@ -2,7 +2,6 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use kube::api::WatchEvent;
 use kv_core::Error;
 use kv_core::backend::Backoff;
 use rand::RngExt;
@@ -15,6 +14,7 @@ use crate::api::WATCH_TIMEOUT;
 use crate::failure::{Failure, FailureKind};
 use crate::known::Known;
 use crate::object::Object;
+use crate::protobuf::Told;
 use crate::shared::Shared;
 
 /// A connection on which a watch has been silent for longer than the server keeps it open is dead.
@@ -67,8 +67,13 @@ async fn follow(shared: Arc<Shared>, status: watch::Sender<Following>, seed: u64
     let mut position = None;
     loop {
         let began = Instant::now();
-        match follow_once(&shared, &mut position, &status).await {
-            Ok(()) if began.elapsed() >= SHORTEST_WATCH => backoff = Backoff::new(seed),
+        let followed = follow_once(&shared, &mut position, &status).await;
+        let is_long = began.elapsed() >= SHORTEST_WATCH;
+        if is_long {
+            backoff = Backoff::new(seed);
+        }
+        match followed {
+            Ok(()) if is_long => {}
             // Of a proxy that ends every stream, for one.
             Ok(()) => sleep(backoff.next_wait()).await,
             Err(failure) if failure.kind == FailureKind::Refused => {
@@ -105,18 +110,19 @@ async fn follow_once(
         };
         match event {
             None => break,
-            Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
+            Some(Ok(Told::Changed(object))) => {
                 last = object.metadata.text("resourceVersion").to_owned();
                 take(shared, object).await?;
             }
-            Some(Ok(WatchEvent::Deleted(object))) => {
+            Some(Ok(Told::Deleted(object))) => {
                 last = object.metadata.text("resourceVersion").to_owned();
                 shared.note_deleted(&object.metadata);
                 shared.refresh().await?;
             }
-            Some(Ok(WatchEvent::Bookmark(bookmark))) => last = bookmark.metadata.resource_version,
+            Some(Ok(Told::Bookmark(version))) => last = version,
+            Some(Ok(Told::Unreadable)) => look(shared).await?,
             // The position is too old, or the server could not keep up: look what is there now.
-            Some(Ok(WatchEvent::Error(status))) => {
+            Some(Ok(Told::Ended(status))) => {
                 debug!(
                     bucket = shared.api.describe(),
                     reason = status.reason,
@@ -124,7 +130,8 @@ async fn follow_once(
                 );
                 return Ok(());
             }
-            Some(Err(error)) => return Err(Failure::of_transport(&shared.api.describe(), error)),
+            // Whoever answers next may be a server that was restored from a backup.
+            Some(Err(error)) => return Err(shared.api.unreadable(error)),
         }
     }
     *position = Some(last);
@@ -143,13 +150,18 @@ async fn begin(shared: &Shared) -> Result<String, Failure> {
 }
 
 async fn take(shared: &Shared, object: Object) -> Result<(), Failure> {
-    if !shared.follow(object).await {
-        // A bucket that was made meanwhile, or one that cannot be put together.
-        match shared.refresh().await {
-            // A read tells whoever asks; the watch goes on.
-            Err(failure) if failure.kind == FailureKind::Refused => {}
-            read => drop(read?),
-        }
+    if shared.follow(object).await {
+        return Ok(());
     }
-    Ok(())
+    // A bucket that was made meanwhile, or one that cannot be put together.
+    look(shared).await
+}
+
+/// Reads what is there now.
+async fn look(shared: &Shared) -> Result<(), Failure> {
+    match shared.refresh().await {
+        // A read tells whoever asks; the watch goes on.
+        Err(failure) if failure.kind == FailureKind::Refused => Ok(()),
+        read => read.map(drop),
+    }
 }

@@ -198,10 +198,10 @@ impl Committer {
         self.shared.hooks.reach(CrashPoint::BeforeOffer).await;
         let sent = self.shared.api.offer(&offer, &bytes, &base.metadata).await;
         let is_sent = sent.is_ok();
-        if let (Ok(sent), Some(offered)) = (sent, &mut *self.shared.offered())
+        if let (Ok(at), Some(offered)) = (sent, &mut *self.shared.offered())
             && !was_sent
         {
-            offered.at = sent.resource_version().ok();
+            offered.at = at;
         }
         self.shared.hooks.reach(CrashPoint::Offered).await;
         is_sent

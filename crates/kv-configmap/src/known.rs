@@ -6,7 +6,6 @@ use kv_core::{Error, Result, Revision};
 use crate::describe::{MANAGED_BY, MANAGER};
 use crate::engine::{BucketId, Encoded, Head, History, ResourceVersion, Segments};
 use crate::object::{HEAD_KEY, Metadata, Object};
-use crate::resource::Resource;
 
 /// What is known of a bucket.
 #[derive(Clone, Debug, Default)]
@@ -95,30 +94,25 @@ impl Unassembled {
     /// Reads a head out of an object, which must be ours and whole. `describe` names it in errors.
     ///
     /// What its tail has in common with that of `known` need not be decoded again.
-    pub(crate) fn read(
-        object: &Object,
-        resource: Resource,
-        describe: &str,
-        known: Option<&Present>,
-    ) -> Result<Self> {
+    pub(crate) fn read(object: &Object, describe: &str, known: Option<&Present>) -> Result<Self> {
         check_ours(&object.metadata, describe)?;
         let corrupt = |reason: String| Error::Corrupt {
             object: describe.to_owned(),
             reason,
         };
-        if let Some(key) = object.unexpected_keys(resource, HEAD_KEY).first() {
+        if let Some(key) = object.unexpected_keys(HEAD_KEY).next() {
             return Err(corrupt(format!(
                 "its data holds the key {key:?}, which is not ours"
             )));
         }
-        let bytes = object.data(resource, HEAD_KEY);
+        let bytes = object.data(HEAD_KEY);
         let bytes = bytes.ok_or_else(|| corrupt("its data holds no readable head".to_owned()))?;
-        let encoded = Encoded::read(&bytes, known.map(|known| &known.head));
+        let encoded = Encoded::read(bytes, known.map(|known| &known.head));
         Ok(Self {
             metadata: object.metadata.clone(),
             version: object.metadata.resource_version()?,
             encoded: encoded.map_err(|error| error.into_error(describe.to_owned()))?,
-            is_immutable: object.is_immutable(),
+            is_immutable: object.is_immutable,
         })
     }
 

@@ -6,7 +6,6 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt;
-use kube::api::WatchEvent;
 use kv_core::Limits;
 use tokio::runtime;
 use tokio::sync::watch;
@@ -18,6 +17,7 @@ use crate::committer::content_bytes;
 use crate::engine::{BatchId, BucketId, Forwarded, Head, Offer, Resolution};
 use crate::hooks::{Bug, CrashPoint};
 use crate::object::{Metadata, OFFER_KEY, Object};
+use crate::protobuf::Told;
 use crate::shared::Shared;
 
 /// Who has not been offered anything for so long leads nobody any more.
@@ -289,23 +289,25 @@ impl Receiver {
         self.arrivals.send_modify(|now| now.is_open = true);
         while let Some(event) = events.next().await {
             match event {
-                Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+                Ok(Told::Changed(object)) => {
                     object.metadata.text("resourceVersion").clone_into(version);
                     self.take(object);
                 }
-                Ok(WatchEvent::Deleted(object)) => {
+                Ok(Told::Deleted(object)) => {
                     object.metadata.text("resourceVersion").clone_into(version);
                 }
-                Ok(WatchEvent::Bookmark(bookmark)) => *version = bookmark.metadata.resource_version,
-                Ok(WatchEvent::Error(_)) | Err(_) => return false,
+                Ok(Told::Bookmark(bookmark)) => *version = bookmark,
+                // What is not told here, its writer does by itself.
+                Ok(Told::Unreadable) => {}
+                Ok(Told::Ended(_)) | Err(_) => return false,
             }
         }
         true
     }
 
     fn take(&self, object: Object) {
-        let bytes = object.data(self.shared.api.resource(), OFFER_KEY);
-        let offer = bytes.and_then(|bytes| Offer::decode(&bytes, &self.limits).ok());
+        let bytes = object.data(OFFER_KEY);
+        let offer = bytes.and_then(|bytes| Offer::decode(bytes, &self.limits).ok());
         let is_ours = |offer: &Offer| offer.leader == self.leader && offer.bucket == self.bucket;
         let Some(offer) = offer.filter(is_ours) else {
             return;

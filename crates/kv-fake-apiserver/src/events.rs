@@ -1,11 +1,12 @@
-//! The events of a watch, as lines of JSON.
+//! The events of a watch, as lines of JSON or as frames of protobuf.
 
 use bytes::Bytes;
 use kube::core::Status;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::kind::Kind;
 use crate::object::Object;
+use crate::protobuf;
 use crate::reply::status_json;
 use crate::selector::Selector;
 use crate::store::{Change, Store};
@@ -17,18 +18,19 @@ pub(crate) struct Filter {
     pub(crate) namespace: String,
     pub(crate) selector: Selector,
     pub(crate) metadata_only: bool,
+    pub(crate) in_protobuf: bool,
 }
 
 impl Filter {
-    pub(crate) fn lines(&self, store: &Store, after: u64) -> Vec<Bytes> {
+    pub(crate) fn events(&self, store: &Store, after: u64) -> Vec<Bytes> {
         store
             .changes_after(after)
-            .filter_map(|change| self.line_of(change))
+            .filter_map(|change| self.event_of(change))
             .collect()
     }
 
     /// A change, as it looks to somebody who sees only matching objects.
-    fn line_of(&self, change: &Change) -> Option<Bytes> {
+    fn event_of(&self, change: &Change) -> Option<Bytes> {
         let object = &change.object;
         let here = self.namespace.is_empty() || object.namespace() == self.namespace;
         if object.kind() != self.kind || !here {
@@ -41,16 +43,14 @@ impl Filter {
         let after = !change.deleted && self.selector.matches(object);
         match (before, after) {
             (None, false) => None,
-            (None, true) => Some(self.line("ADDED", object)),
-            (Some(_), true) => Some(self.line("MODIFIED", object)),
-            (Some(previous), false) => Some(self.line("DELETED", &previous.at(change.revision))),
+            (None, true) => Some(self.event("ADDED", object)),
+            (Some(_), true) => Some(self.event("MODIFIED", object)),
+            (Some(previous), false) => Some(self.event("DELETED", &previous.at(change.revision))),
         }
     }
 
-    pub(crate) fn line(&self, event: &str, object: &Object) -> Bytes {
-        let object = object.render(self.metadata_only);
-        let head = format!("{{\"type\":\"{event}\",\"object\":");
-        Bytes::from([head.as_bytes(), object.as_ref(), b"}\n"].concat())
+    pub(crate) fn event(&self, kind: &str, object: &Object) -> Bytes {
+        self.encode(kind, &object.render(self.metadata_only))
     }
 
     pub(crate) fn bookmark(&self, revision: u64, initial_end: bool) -> Bytes {
@@ -64,15 +64,21 @@ impl Filter {
             metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
         }
         let object = json!({ "kind": kind, "apiVersion": version, "metadata": metadata });
-        event_line("BOOKMARK", &object)
+        self.encode("BOOKMARK", object.to_string().as_bytes())
     }
-}
 
-fn event_line(event: &str, object: &Value) -> Bytes {
-    Bytes::from(format!("{}\n", json!({ "type": event, "object": object })))
-}
+    /// The event by which a watch refuses to go on.
+    pub(crate) fn error(&self, status: &Status) -> Bytes {
+        self.encode("ERROR", status_json(status).to_string().as_bytes())
+    }
 
-/// The event by which a watch refuses to go on.
-pub(crate) fn error_line(status: &Status) -> Bytes {
-    event_line("ERROR", &status_json(status))
+    fn encode(&self, kind: &str, object: &[u8]) -> Bytes {
+        if self.in_protobuf
+            && let Some(object) = protobuf::from_json(object)
+        {
+            return protobuf::event_frame(kind, object);
+        }
+        let head = format!("{{\"type\":\"{kind}\",\"object\":");
+        Bytes::from([head.as_bytes(), object, b"}\n"].concat())
+    }
 }

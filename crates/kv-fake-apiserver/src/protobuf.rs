@@ -6,6 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use jiff::Timestamp;
 use prost::Message;
 use serde_json::{Map, Value, json};
 
@@ -45,12 +46,18 @@ struct Pair {
 struct ObjectMeta {
     #[prost(string, tag = "1")]
     name: String,
+    #[prost(string, tag = "2")]
+    generate_name: String,
     #[prost(string, tag = "3")]
     namespace: String,
     #[prost(string, tag = "5")]
     uid: String,
     #[prost(string, tag = "6")]
     resource_version: String,
+    #[prost(message, optional, tag = "8")]
+    creation_timestamp: Option<Time>,
+    #[prost(message, optional, tag = "9")]
+    deletion_timestamp: Option<Time>,
     #[prost(message, repeated, tag = "11")]
     labels: Vec<Pair>,
     #[prost(message, repeated, tag = "12")]
@@ -61,6 +68,12 @@ struct ObjectMeta {
     finalizers: Vec<String>,
     #[prost(message, repeated, tag = "17")]
     managed_fields: Vec<ManagedFields>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct Time {
+    #[prost(int64, tag = "1")]
+    seconds: i64,
 }
 
 /// Understood as far as clients write it: the one without any field.
@@ -77,6 +90,10 @@ struct OwnerReference {
     uid: String,
     #[prost(string, tag = "5")]
     api_version: String,
+    #[prost(bool, optional, tag = "6")]
+    controller: Option<bool>,
+    #[prost(bool, optional, tag = "7")]
+    block_owner_deletion: Option<bool>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -89,6 +106,26 @@ struct ConfigMap {
     binary_data: Vec<Pair>,
     #[prost(bool, optional, tag = "4")]
     immutable: Option<bool>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PartialObjectMetadata {
+    #[prost(message, optional, tag = "1")]
+    metadata: Option<ObjectMeta>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WatchEvent {
+    #[prost(string, tag = "1")]
+    kind: String,
+    #[prost(message, optional, tag = "2")]
+    object: Option<RawExtension>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RawExtension {
+    #[prost(bytes = "bytes", tag = "1")]
+    raw: Bytes,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -163,6 +200,13 @@ pub(crate) fn to_json(kind: Kind, body: &Bytes) -> Option<Value> {
     Some(Value::Object(object))
 }
 
+/// The JSON of the metadata of an object that was answered without the rest.
+pub(crate) fn metadata_of(answer: &Bytes) -> Option<Value> {
+    let unknown = Unknown::decode(answer.slice_ref(answer.strip_prefix(MAGIC)?)).ok()?;
+    let object = PartialObjectMetadata::decode(unknown.raw).ok()?;
+    object.metadata.map(metadata_json)
+}
+
 fn config_map_json(object: ConfigMap) -> Map<String, Value> {
     let mut json = Map::new();
     set(&mut json, "metadata", object.metadata.map(metadata_json));
@@ -186,17 +230,11 @@ fn secret_json(object: Secret) -> Map<String, Value> {
 }
 
 fn metadata_json(metadata: ObjectMeta) -> Value {
-    let owners = metadata.owner_references.iter().map(|owner| {
-        json!({
-            "apiVersion": owner.api_version,
-            "kind": owner.kind,
-            "name": owner.name,
-            "uid": owner.uid,
-        })
-    });
+    let owners = metadata.owner_references.iter().map(owner_json);
     let owners: Vec<Value> = owners.collect();
     let mut json = Map::new();
     set(&mut json, "name", text_json(metadata.name));
+    set(&mut json, "generateName", text_json(metadata.generate_name));
     set(&mut json, "namespace", text_json(metadata.namespace));
     set(&mut json, "uid", text_json(metadata.uid));
     set(
@@ -204,6 +242,18 @@ fn metadata_json(metadata: ObjectMeta) -> Value {
         "resourceVersion",
         text_json(metadata.resource_version),
     );
+    let time_json = |time: Time| {
+        Some(
+            Timestamp::from_second(time.seconds)
+                .ok()?
+                .to_string()
+                .into(),
+        )
+    };
+    let created = metadata.creation_timestamp.and_then(time_json);
+    set(&mut json, "creationTimestamp", created);
+    let deleted = metadata.deletion_timestamp.and_then(time_json);
+    set(&mut json, "deletionTimestamp", deleted);
     set(&mut json, "labels", map_json(&metadata.labels, text));
     set(
         &mut json,
@@ -229,6 +279,22 @@ fn metadata_json(metadata: ObjectMeta) -> Value {
         (!managed.is_empty()).then(|| managed.into()),
     );
     Value::Object(json)
+}
+
+fn owner_json(owner: &OwnerReference) -> Value {
+    let mut json = json!({
+        "apiVersion": owner.api_version,
+        "kind": owner.kind,
+        "name": owner.name,
+        "uid": owner.uid,
+    });
+    if let Some(is) = owner.controller {
+        json["controller"] = is.into();
+    }
+    if let Some(is) = owner.block_owner_deletion {
+        json["blockOwnerDeletion"] = is.into();
+    }
+    json
 }
 
 fn set(json: &mut Map<String, Value>, field: &str, value: Option<Value>) {
@@ -261,6 +327,8 @@ pub(crate) fn from_json(body: &[u8]) -> Option<Bytes> {
     let raw = match kind {
         "ConfigMapList" => list(&body, config_map),
         "SecretList" => list(&body, secret),
+        "PartialObjectMetadataList" => list(&body, partial_metadata),
+        "PartialObjectMetadata" => partial_metadata(&body),
         "ConfigMap" => config_map(&body),
         "Secret" => secret(&body),
         "Status" => status(&body),
@@ -268,12 +336,38 @@ pub(crate) fn from_json(body: &[u8]) -> Option<Bytes> {
     };
     let unknown = Unknown {
         type_meta: Some(TypeMeta {
-            api_version: "v1".to_owned(),
+            api_version: string(&body["apiVersion"]),
             kind: kind.to_owned(),
         }),
         raw: raw.into(),
     };
     Some([MAGIC, &unknown.encode_to_vec()].concat().into())
+}
+
+/// An event of a watch, behind its length.
+pub(crate) fn event_frame(kind: &str, object: Bytes) -> Bytes {
+    let event = WatchEvent {
+        kind: kind.to_owned(),
+        object: Some(RawExtension { raw: object }),
+    };
+    let length = event.encoded_len() as u32;
+    Bytes::from([&length.to_be_bytes(), event.encode_to_vec().as_slice()].concat())
+}
+
+/// The kind and the object of the first event of a stream, and what comes after it. `None`: it is not
+/// there as a whole.
+pub(crate) fn first_event(stream: &Bytes) -> Option<(String, Bytes, Bytes)> {
+    let length = u32::from_be_bytes(*stream.first_chunk()?) as usize;
+    let end = length.checked_add(4).filter(|end| *end <= stream.len())?;
+    let event = WatchEvent::decode(stream.slice(4..end)).ok()?;
+    Some((event.kind, event.object?.raw, stream.slice(end..)))
+}
+
+fn partial_metadata(object: &Value) -> Vec<u8> {
+    let message = PartialObjectMetadata {
+        metadata: Some(metadata(&object["metadata"])),
+    };
+    message.encode_to_vec()
 }
 
 fn config_map(object: &Value) -> Vec<u8> {
@@ -336,9 +430,19 @@ fn metadata(metadata: &Value) -> ObjectMeta {
         name: string(&owner["name"]),
         uid: string(&owner["uid"]),
         api_version: string(&owner["apiVersion"]),
+        controller: owner["controller"].as_bool(),
+        block_owner_deletion: owner["blockOwnerDeletion"].as_bool(),
+    };
+    let time = |field: &str| {
+        let time: Timestamp = metadata[field].as_str()?.parse().ok()?;
+        let seconds = time.as_second();
+        Some(Time { seconds })
     };
     ObjectMeta {
         name: string(&metadata["name"]),
+        generate_name: string(&metadata["generateName"]),
+        creation_timestamp: time("creationTimestamp"),
+        deletion_timestamp: time("deletionTimestamp"),
         namespace: string(&metadata["namespace"]),
         uid: string(&metadata["uid"]),
         resource_version: string(&metadata["resourceVersion"]),
@@ -385,11 +489,21 @@ mod tests {
             "kind": "ConfigMap",
             "metadata": {
                 "name": "a",
+                "generateName": "g-",
                 "namespace": "b",
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+                "deletionTimestamp": "2026-01-01T00:00:59Z",
                 "labels": { "l": "1" },
                 "annotations": { "a": "2" },
                 "ownerReferences": [
-                    { "apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "u" },
+                    {
+                        "apiVersion": "v1",
+                        "kind": "ConfigMap",
+                        "name": "o",
+                        "uid": "u",
+                        "controller": true,
+                        "blockOwnerDeletion": false,
+                    },
                 ],
                 "finalizers": ["example.com/f"],
             },

@@ -42,7 +42,7 @@ impl ApiRequest {
         let verb = verb(&parts.method, target.name.is_some(), &query)?;
         let (form, wants_protobuf) = Form::parse(text(&parts.headers, header::ACCEPT))?;
         form.check(verb, target.kind)?;
-        if wants_protobuf && (verb == Verb::Watch || target.kind == Kind::Namespace) {
+        if wants_protobuf && target.kind == Kind::Namespace {
             return Err(not_acceptable());
         }
         Ok(ApiRequest {
@@ -179,14 +179,11 @@ impl Form {
         if accept.is_empty() {
             return Ok((Form::Full, false));
         }
-        if media_type(accept) == PROTOBUF && !accept.contains("as=") {
-            return Ok((Form::Full, true));
-        }
-        let json = |alternative: &&str| {
+        let served = |alternative: &&str| {
             let media_type = media_type(alternative);
             matches!(
                 media_type.as_str(),
-                "application/json" | "*/*" | "application/*"
+                "application/json" | "*/*" | "application/*" | PROTOBUF
             )
         };
         let form = |alternative: &str| {
@@ -203,9 +200,8 @@ impl Form {
         };
         accept
             .split(',')
-            .filter(json)
-            .find_map(form)
-            .map(|form| (form, false))
+            .filter(served)
+            .find_map(|one| Some((form(one)?, media_type(one) == PROTOBUF)))
             .ok_or_else(not_acceptable)
     }
 

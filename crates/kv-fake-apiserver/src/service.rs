@@ -280,13 +280,12 @@ fn truncate(reply: &Reply) -> std::result::Result<Response<ResponseBody>, BoxErr
 }
 
 fn stream_watch(watch: Watch) -> std::result::Result<Response<ResponseBody>, BoxError> {
+    let mut reply = Reply::json(200, Bytes::new());
+    reply.content_type = watch.content_type();
     let pieces = stream::unfold(watch, |mut watch| async move {
         let piece = watch.next().await?;
         Some((piece, watch))
     });
     let frames = pieces.map(|piece| piece.map(Frame::data));
-    head(
-        &Reply::json(200, Bytes::new()),
-        BodyExt::boxed_unsync(StreamBody::new(frames)),
-    )
+    head(&reply, BodyExt::boxed_unsync(StreamBody::new(frames)))
 }

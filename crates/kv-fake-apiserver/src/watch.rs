@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, sleep_until};
 
-use crate::events::{Filter, error_line};
+use crate::events::Filter;
 use crate::fault::{WatchFault, WatchFaultKind};
 use crate::query::Query;
 use crate::read::parse_version;
@@ -32,7 +32,7 @@ pub(crate) struct Watch {
     shared: Arc<Shared>,
     signal: Receiver<Signal>,
     filter: Filter,
-    /// The version that the watch began with.
+    /// The version that the server was at when the watch was opened.
     start: u64,
     /// The version up to which changes have been queued.
     cursor: u64,
@@ -54,6 +54,7 @@ impl Watch {
             namespace: request.namespace().to_owned(),
             selector: Selector::parse(&request.query)?,
             metadata_only: request.metadata_only,
+            in_protobuf: request.wants_protobuf,
         };
         let initial_events = wants_initial_events(&request.query)?;
         let version = request.query.get("resourceVersion");
@@ -81,6 +82,14 @@ impl Watch {
         Ok(watch)
     }
 
+    /// The media type of the stream.
+    pub(crate) fn content_type(&self) -> &'static str {
+        match self.filter.in_protobuf {
+            true => "application/vnd.kubernetes.protobuf;stream=watch",
+            false => "application/json",
+        }
+    }
+
     pub(crate) fn disturb(&mut self, fault: WatchFault) {
         self.fault = Some(fault);
     }
@@ -92,23 +101,23 @@ impl Watch {
         let store = &state.registry.store;
         if version == 0 || initial_events {
             let objects = store.list(self.filter.kind, &self.filter.namespace);
-            let lines = objects
+            let events = objects
                 .filter(|object| self.filter.selector.matches(object))
-                .map(|object| self.filter.line("ADDED", object));
-            self.queue = lines.collect();
+                .map(|object| self.filter.event("ADDED", object));
+            self.queue = events.collect();
             self.cursor = store.revision();
             if initial_events && self.bookmarks {
                 let bookmark = self.filter.bookmark(self.cursor, true);
                 self.queue.push_back(bookmark);
             }
         } else if version < store.oldest() {
-            self.queue
-                .push_back(error_line(&expired(version, store.oldest())));
+            let refusal = expired(version, store.oldest());
+            self.queue.push_back(self.filter.error(&refusal));
             self.ended = true;
         } else {
             self.cursor = version;
         }
-        self.start = self.cursor;
+        self.start = store.revision();
     }
 
     /// The next piece of the stream, or its end.
@@ -120,8 +129,8 @@ impl Watch {
             if let Some(end) = self.disturbance().await {
                 return end;
             }
-            if let Some(line) = self.queue.pop_front() {
-                return Some(Ok(self.deliver(line)));
+            if let Some(event) = self.queue.pop_front() {
+                return Some(Ok(self.deliver(event)));
             }
             if self.ended || Instant::now() >= self.deadline || !self.fetch() {
                 return None;
@@ -155,20 +164,20 @@ impl Watch {
                 self.ended = true;
                 self.queue.clear();
                 let oldest = self.cursor + 1;
-                Some(Some(Ok(error_line(&expired(self.cursor, oldest)))))
+                Some(Some(Ok(self.filter.error(&expired(self.cursor, oldest)))))
             }
         }
     }
 
-    fn deliver(&mut self, line: Bytes) -> Bytes {
+    fn deliver(&mut self, event: Bytes) -> Bytes {
         let duplicated = self.fault.is_some_and(|fault| {
             fault.kind == WatchFaultKind::Duplicated && self.delivered >= fault.after
         });
         self.delivered += 1;
         if duplicated {
-            Bytes::from([line.as_ref(), line.as_ref()].concat())
+            Bytes::from([event.as_ref(), event.as_ref()].concat())
         } else {
-            line
+            event
         }
     }
 
@@ -180,7 +189,7 @@ impl Watch {
         if self.cursor < store.oldest() {
             return false;
         }
-        self.queue.extend(self.filter.lines(store, self.cursor));
+        self.queue.extend(self.filter.events(store, self.cursor));
         self.cursor = self.cursor.max(store.revision());
         self.queue.len() <= state.watch_backlog
     }

@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 use super::DecodeError;
 
 /// What is in a field.
-pub(super) enum Content {
+pub(crate) enum Content {
     Number(u64),
     /// Bytes, a text or a message.
     Bytes(Bytes),
@@ -16,7 +16,7 @@ pub(super) enum Content {
 }
 
 /// The fields of a message, in order, each with its number. The first that is damaged is the last.
-pub(super) fn fields(mut rest: Bytes) -> impl Iterator<Item = Result<(u64, Content), DecodeError>> {
+pub(crate) fn fields(mut rest: Bytes) -> impl Iterator<Item = Result<(u64, Content), DecodeError>> {
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;

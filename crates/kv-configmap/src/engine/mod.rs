@@ -45,6 +45,7 @@ pub(crate) use assemble::{Encoded, History, Segments};
 pub(crate) use decode::DecodeError;
 pub(crate) use edit::Edit;
 pub(crate) use envelope::format_of;
+pub(crate) use fields::{Content, fields};
 pub(crate) use head::{BucketId, CAPACITY, FORMAT, Head};
 pub(crate) use layout::{Layout, MOST_BUCKET_BYTES};
 pub(crate) use maintain::{Job, Round, flush, merge};

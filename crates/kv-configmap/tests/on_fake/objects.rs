@@ -5,12 +5,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kv_configmap::Buckets;
-use kv_core::OpenMode;
 use kv_core::prelude::*;
+use kv_core::{OpenMode, WatchOptions};
 use kv_fake_apiserver::{FakeApiServer, Fault, Kind, Rights, Verb};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
-use crate::{BUCKET, NAMESPACE, buckets, object, open};
+use crate::{BUCKET, NAMESPACE, buckets, object, open, verbs};
 
 fn edit(server: &FakeApiServer, change: impl FnOnce(&mut Value)) {
     server
@@ -267,26 +268,57 @@ async fn a_newer_format_is_refused_with_what_to_do() {
     ));
 }
 
-#[tokio::test]
+/// Whether a writer learns of it from the watch, or from a conflict and the read after it; and also
+/// where there is something that it does not understand.
+#[tokio::test(start_paused = true)]
 async fn what_others_put_into_the_metadata_survives_our_writes() {
-    let server = FakeApiServer::new();
-    let store = open(&server).await;
-    store.put("k", "value").await.unwrap();
-    let owner = json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "o", "uid": "u" }]);
-    edit(&server, |object| {
-        object["metadata"]["labels"]["team"] = json!("storage");
-        object["metadata"]["annotations"]["note"] = json!("keep me");
-        object["metadata"]["ownerReferences"] = owner.clone();
-        object["metadata"]["finalizers"] = json!(["example.com/kept"]);
-    });
-    store.put("k", "other").await.unwrap();
-    store.put("k", "third").await.unwrap();
-    let metadata = &object(&server)["metadata"];
-    assert_eq!(metadata["labels"]["team"], "storage");
-    assert_eq!(metadata["annotations"]["note"], "keep me");
-    assert_eq!(metadata["ownerReferences"], owner);
-    assert_eq!(metadata["finalizers"], json!(["example.com/kept"]));
-    assert_eq!(store.get("k").await.unwrap().unwrap().value, "third");
+    let owners = json!([{
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "name": "o",
+        "uid": "00000000-0000-4000-8000-000000000000",
+        "controller": true,
+        "blockOwnerDeletion": false,
+    }]);
+    let theirs = json!({ "ownerReferences": owners, "finalizers": ["example.com/kept"] });
+    let not_understood = json!({ "generateName": "kept-" });
+    for (fields, is_watched) in [
+        (&theirs, true),
+        (&theirs, false),
+        (&not_understood, true),
+        (&not_understood, false),
+    ] {
+        let server = FakeApiServer::new();
+        let store = open(&server).await;
+        store.put("k", "value").await.unwrap();
+        let watch = store.watch(WatchOptions::default());
+        let _events = match is_watched {
+            true => Some(watch.await.unwrap()),
+            false => None,
+        };
+        sleep(Duration::from_millis(100)).await;
+        edit(&server, |object| {
+            object["metadata"]["labels"]["team"] = json!("storage");
+            object["metadata"]["annotations"]["note"] = json!("keep me");
+            for (field, value) in fields.as_object().expect("fields") {
+                object["metadata"][field] = value.clone();
+            }
+        });
+        sleep(Duration::from_millis(100)).await;
+        server.reset_requests();
+        store.put("k", "other").await.unwrap();
+        let mut writes = verbs(&server);
+        writes.retain(|verb| *verb == Verb::Update);
+        assert_eq!(writes.len() == 1, is_watched, "{fields}");
+        store.put("k", "third").await.unwrap();
+        let metadata = &object(&server)["metadata"];
+        assert_eq!(metadata["labels"]["team"], "storage");
+        assert_eq!(metadata["annotations"]["note"], "keep me");
+        for (field, value) in fields.as_object().expect("fields") {
+            assert_eq!(&metadata[field], value);
+        }
+        assert_eq!(store.get("k").await.unwrap().unwrap().value, "third");
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,11 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use crate::protobuf::{PROTOBUF, first_event};
+
 pub(super) const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+pub(super) const METADATA_IN_PROTOBUF: &str =
+    "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 pub(super) const METADATA_LIST: &str =
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 pub(super) const MERGE: &str = "application/merge-patch+json";
@@ -202,26 +206,50 @@ impl Call<'_> {
         self.response().await.status().as_u16()
     }
 
-    /// Reads the lines of a watch until it ends, or until `enough` of them have come.
+    /// Reads the events of a watch until it ends, or until `enough` of them have come.
     pub(super) async fn watch(self, enough: usize) -> Vec<Value> {
+        let lines = |text: &Bytes| {
+            let lines = text.split_inclusive(|byte| *byte == b'\n');
+            let whole = lines.filter(|line| line.ends_with(b"\n"));
+            let event = |line: &[u8]| serde_json::from_slice(line).expect("an event");
+            whole.map(event).collect()
+        };
+        self.stream(enough, lines).await
+    }
+
+    /// The same, where the events come in protobuf: the type and the object of each.
+    pub(super) async fn watch_in_protobuf(self, enough: usize) -> Vec<(String, Bytes)> {
+        let frames = |stream: &Bytes| {
+            let mut rest = stream.clone();
+            let mut events = Vec::new();
+            while let Some((kind, object, after)) = first_event(&rest) {
+                events.push((kind, object));
+                rest = after;
+            }
+            events
+        };
+        self.accept(PROTOBUF).stream(enough, frames).await
+    }
+
+    /// Reads a stream until it ends, or until there are `enough` elements in it.
+    async fn stream<T>(self, enough: usize, elements: impl Fn(&Bytes) -> Vec<T>) -> Vec<T> {
         let response = self.response().await;
         assert_eq!(response.status().as_u16(), 200, "a watch begins");
         let mut pieces = response.into_body().into_data_stream();
-        let mut text = Vec::new();
+        let mut all = Bytes::new();
         loop {
-            let lines = text.split_inclusive(|byte| *byte == b'\n');
-            let whole: Vec<&[u8]> = lines.filter(|line| line.ends_with(b"\n")).collect();
-            let piece = match whole.len() < enough {
+            let found = elements(&all);
+            let piece = match found.len() < enough {
                 true => timeout(PATIENCE, pieces.next())
                     .await
                     .expect("an event in time"),
                 false => None,
             };
             let Some(piece) = piece else {
-                let event = |line: &&[u8]| serde_json::from_slice(line).expect("an event");
-                return whole.iter().map(event).collect();
+                return found;
             };
-            text.extend_from_slice(&piece.expect("an unbroken stream"));
+            let piece = piece.expect("an unbroken stream");
+            all = [all.as_ref(), piece.as_ref()].concat().into();
         }
     }
 }

@@ -2,12 +2,22 @@
 
 use serde_json::json;
 
-use super::api::{Api, config_map};
+use super::api::{Api, METADATA_IN_PROTOBUF, config_map};
 use crate::kind::Kind;
-use crate::protobuf::{PROTOBUF, from_json, kind_of, to_json};
+use crate::protobuf::{PROTOBUF, from_json, kind_of, metadata_of, to_json};
 
 /// What both forms show.
-const FIELDS: [&str; 5] = ["name", "namespace", "labels", "uid", "resourceVersion"];
+const FIELDS: [&str; 9] = [
+    "name",
+    "namespace",
+    "labels",
+    "uid",
+    "resourceVersion",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "finalizers",
+    "ownerReferences",
+];
 
 pub(super) async fn an_object_is_the_same_in_protobuf(api: &Api) {
     let fields = json!({
@@ -81,6 +91,70 @@ pub(super) async fn lists_and_refusals_come_in_protobuf_too(api: &Api) {
         .bytes()
         .await;
     assert_eq!((code, kind_of(&bytes)), (404, Some("Status".to_owned())));
+}
+
+pub(super) async fn an_object_that_waits_for_its_finalizers_says_so_in_protobuf(api: &Api) {
+    let owner = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "name": "o",
+        "uid": "00000000-0000-4000-8000-000000000000",
+        "controller": true,
+        "blockOwnerDeletion": false,
+    });
+    let fields = json!({
+        "metadata": { "finalizers": ["example.com/f"], "ownerReferences": [owner] },
+    });
+    let created = api.create(&config_map("a", fields)).await.expect(201);
+    assert_eq!(created.metadata("ownerReferences")[0], owner);
+    api.delete("a", &json!({})).await.expect(200);
+    let shown = api.get("a").await.expect(200);
+    assert!(shown.metadata("deletionTimestamp").is_string());
+    let call = api.call("GET", "configmaps/a").accept(PROTOBUF);
+    let read = to_json(Kind::ConfigMap, &call.bytes().await.1).expect("a message");
+    for field in FIELDS {
+        assert_eq!(read["metadata"][field], shown.body["metadata"][field]);
+    }
+    let released = json!({ "metadata": { "finalizers": null } });
+    api.patch("a", &released).await.expect(200);
+}
+
+pub(super) async fn metadata_alone_comes_in_protobuf_too(api: &Api) {
+    api.create_one("a").await;
+    let changed = json!({ "metadata": { "labels": { "l": "1" } } });
+    let call = api.call("PUT", "configmaps/a").accept(METADATA_IN_PROTOBUF);
+    let call = call.json(&config_map("a", changed));
+    let (code, bytes) = call.bytes().await;
+    assert_eq!(code, 200);
+    assert_eq!(kind_of(&bytes), Some("PartialObjectMetadata".to_owned()));
+    let read = metadata_of(&bytes).expect("metadata");
+    let shown = api.get("a").await;
+    for field in FIELDS {
+        assert_eq!(&read[field], shown.metadata(field), "{field}");
+    }
+}
+
+pub(super) async fn a_watch_is_the_same_in_protobuf(api: &Api) {
+    let start = api.create_one("a").await.version();
+    let changed = json!({ "binaryData": { "b": "AP8H" } });
+    api.patch("a", &changed).await.expect(200);
+    api.create_one("b").await;
+    api.delete("a", &json!({})).await.expect(200);
+    let path = format!("configmaps?watch=true&timeoutSeconds=20&resourceVersion={start}");
+    let in_json = api.call("GET", &path).watch(3).await;
+    let in_protobuf = api.call("GET", &path).watch_in_protobuf(3).await;
+    assert_eq!(in_protobuf.len(), 3);
+    for (event, (kind, object)) in in_json.iter().zip(&in_protobuf) {
+        assert_eq!(&event["type"], kind);
+        let (shown, read) = (&event["object"], to_json(Kind::ConfigMap, object));
+        let read = read.expect("a message");
+        for field in ["data", "binaryData", "kind", "apiVersion"] {
+            assert_eq!(read[field], shown[field], "{read}");
+        }
+        for field in FIELDS {
+            assert_eq!(read["metadata"][field], shown["metadata"][field], "{read}");
+        }
+    }
 }
 
 pub(super) async fn what_is_no_protobuf_is_bad(api: &Api) {

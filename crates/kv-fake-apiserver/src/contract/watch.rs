@@ -1,9 +1,14 @@
 //! Watches.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::api::{Api, METADATA, config_map, version_of};
 use super::late_kind::LateKind;
+use crate::kind::Kind;
+use crate::protobuf::to_json;
 
 /// The types and names of events.
 fn told(events: &[Value]) -> Vec<(&str, &str)> {
@@ -139,21 +144,30 @@ pub(super) async fn a_version_too_old_is_an_error_event(api: &Api) {
 
 pub(super) async fn bookmarks_come_before_the_end(api: &Api) {
     let start = api.create_one("a").await.version();
-    // A bookmark comes only when the kind has a newer version than the watch began with.
-    let newer = api.create_one("b").await.version();
     let query = format!("watch=true&timeoutSeconds=6&labelSelector=none&resourceVersion={start}");
     let path = format!("configmaps?{query}&allowWatchBookmarks=true");
-    let events = api.call("GET", &path).watch(usize::MAX).await;
-    assert!(!events.is_empty(), "one comes two seconds before the end");
-    for event in &events {
-        assert_eq!(event["type"], "BOOKMARK");
-        assert_eq!(event["object"]["kind"], "ConfigMap");
-        assert!(version_of(&event["object"]) >= newer);
+    let asked = api.call("GET", &path).watch(usize::MAX);
+    let in_protobuf = api.call("GET", &path).watch_in_protobuf(usize::MAX);
+    let path = format!("configmaps?{query}");
+    let silent = api.call("GET", &path).watch(usize::MAX);
+    // A bookmark comes only when the kind has a newer version than when the watch was opened.
+    let newer = async {
+        sleep(Duration::from_secs(2)).await;
+        api.create_one("b").await.version()
+    };
+    let (asked, in_protobuf, silent, newer) = tokio::join!(asked, in_protobuf, silent, newer);
+    let in_protobuf = in_protobuf.into_iter().map(|(kind, object)| {
+        let object = to_json(Kind::ConfigMap, &object).expect("a message");
+        json!({ "type": kind, "object": object })
+    });
+    for events in [asked, in_protobuf.collect()] {
+        assert!(!events.is_empty(), "one comes two seconds before the end");
+        for event in &events {
+            assert_eq!(event["type"], "BOOKMARK");
+            assert_eq!(event["object"]["kind"], "ConfigMap");
+            assert!(version_of(&event["object"]) >= newer);
+        }
     }
-    let silent = api
-        .call("GET", &format!("configmaps?{query}"))
-        .watch(usize::MAX)
-        .await;
     assert!(silent.is_empty(), "none unless asked for");
 }
 

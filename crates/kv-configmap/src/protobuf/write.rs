@@ -1,132 +1,13 @@
-//! Heads that are written, and segments, travel as protobuf, which takes the server less than JSON
-//! with base64 in it. The messages here have only the fields that these need: a head is rewritten
-//! with whatever others put into its metadata, and goes as JSON where that is anything else.
-//!
-//! The messages are those of `k8s.io/apimachinery/pkg/runtime/generated.proto`,
-//! `k8s.io/apimachinery/pkg/apis/meta/v1/generated.proto` and
-//! `k8s.io/api/core/v1/generated.proto`.
+//! The bodies of requests that write.
 
 use bytes::Bytes;
 use prost::Message;
 
+use super::messages::{
+    ConfigMap, MAGIC, ManagedFields, ObjectMeta, OwnerReference, Pair, Secret, TypeMeta, Unknown,
+};
 use crate::object::{HEAD_KEY, Metadata, OFFER_KEY, SEGMENT_KEY};
 use crate::resource::Resource;
-
-/// The media type.
-pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
-
-/// What every object begins with, before an [`Unknown`].
-const MAGIC: &[u8] = b"k8s\0";
-
-#[derive(Clone, PartialEq, Message)]
-struct Unknown {
-    #[prost(message, optional, tag = "1")]
-    type_meta: Option<TypeMeta>,
-    #[prost(bytes = "bytes", tag = "2")]
-    raw: Bytes,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct TypeMeta {
-    #[prost(string, tag = "1")]
-    api_version: String,
-    #[prost(string, tag = "2")]
-    kind: String,
-}
-
-/// What a map travels as; the values of labels and annotations are text.
-#[derive(Clone, PartialEq, Message)]
-struct Pair {
-    #[prost(string, tag = "1")]
-    key: String,
-    #[prost(bytes = "bytes", tag = "2")]
-    value: Bytes,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ObjectMeta {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "3")]
-    namespace: String,
-    #[prost(string, tag = "5")]
-    uid: String,
-    #[prost(string, tag = "6")]
-    resource_version: String,
-    #[prost(message, repeated, tag = "11")]
-    labels: Vec<Pair>,
-    #[prost(message, repeated, tag = "12")]
-    annotations: Vec<Pair>,
-    #[prost(message, repeated, tag = "13")]
-    owner_references: Vec<OwnerReference>,
-    #[prost(message, repeated, tag = "17")]
-    managed_fields: Vec<ManagedFields>,
-}
-
-/// Only the empty one is ever sent.
-#[derive(Clone, Copy, PartialEq, Message)]
-struct ManagedFields {}
-
-#[derive(Clone, PartialEq, Message)]
-struct OwnerReference {
-    #[prost(string, tag = "1")]
-    kind: String,
-    #[prost(string, tag = "3")]
-    name: String,
-    #[prost(string, tag = "4")]
-    uid: String,
-    #[prost(string, tag = "5")]
-    api_version: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ConfigMap {
-    #[prost(message, optional, tag = "1")]
-    metadata: Option<ObjectMeta>,
-    #[prost(message, repeated, tag = "3")]
-    binary_data: Vec<Pair>,
-    #[prost(bool, optional, tag = "4")]
-    immutable: Option<bool>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Secret {
-    #[prost(message, optional, tag = "1")]
-    metadata: Option<ObjectMeta>,
-    #[prost(message, repeated, tag = "2")]
-    data: Vec<Pair>,
-    #[prost(bool, optional, tag = "5")]
-    immutable: Option<bool>,
-}
-
-/// A list of objects, each still encoded.
-#[derive(Clone, PartialEq, Message)]
-struct List {
-    #[prost(bytes = "bytes", repeated, tag = "2")]
-    items: Vec<Bytes>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Status {
-    #[prost(string, tag = "3")]
-    pub(crate) message: String,
-    #[prost(string, tag = "4")]
-    pub(crate) reason: String,
-    #[prost(message, optional, tag = "5")]
-    pub(crate) details: Option<StatusDetails>,
-}
-
-#[derive(Clone, Copy, PartialEq, Message)]
-pub(crate) struct StatusDetails {
-    #[prost(uint32, tag = "5")]
-    pub(crate) retry_after_seconds: u32,
-}
-
-/// A segment as it was read: the name of its object, and its bytes where there are any.
-pub(crate) struct Segment {
-    pub(crate) name: String,
-    pub(crate) bytes: Bytes,
-}
 
 /// What the metadata of a head has unless others have put more there. The time of creation need not
 /// be sent: the server keeps it.
@@ -230,48 +111,10 @@ fn object_meta(resource: Resource, metadata: &Metadata) -> ObjectMeta {
     }
 }
 
-/// Reads the answer to a request for a segment. `None`: it is no such object.
-pub(crate) fn segment(resource: Resource, answer: &Bytes) -> Option<Segment> {
-    decode_segment(resource, open(answer)?)
-}
-
-/// Reads the answer to a request for several.
-pub(crate) fn segments(resource: Resource, answer: &Bytes) -> Option<Vec<Segment>> {
-    let items = List::decode(open(answer)?).ok()?.items.into_iter();
-    items.map(|item| decode_segment(resource, item)).collect()
-}
-
-/// Reads an answer that tells of a failure; not every one is of the API server.
-pub(crate) fn status(answer: &Bytes) -> Option<Status> {
-    Status::decode(open(answer)?).ok()
-}
-
-fn open(answer: &Bytes) -> Option<Bytes> {
-    let unknown = answer.slice_ref(answer.strip_prefix(MAGIC)?);
-    Some(Unknown::decode(unknown).ok()?.raw)
-}
-
-fn decode_segment(resource: Resource, object: Bytes) -> Option<Segment> {
-    let (metadata, data) = match resource {
-        Resource::ConfigMap => {
-            let object = ConfigMap::decode(object).ok()?;
-            (object.metadata, object.binary_data)
-        }
-        Resource::Secret => {
-            let object = Secret::decode(object).ok()?;
-            (object.metadata, object.data)
-        }
-    };
-    let ours = data.into_iter().find(|pair| pair.key == SEGMENT_KEY);
-    Some(Segment {
-        name: metadata.unwrap_or_default().name,
-        bytes: ours.unwrap_or_default().value,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protobuf::read::open;
     use serde_json::json;
 
     #[test]
