@@ -27,6 +27,7 @@ mod server;
 mod stores;
 mod times;
 mod worker;
+mod workers;
 
 use std::path::PathBuf;
 use std::time::Instant;

@@ -22,7 +22,7 @@ impl Effort {
         is_quick: false,
     };
     pub(crate) const QUICK: Self = Self {
-        rounds: 3,
+        rounds: 2,
         turn: Duration::from_millis(500),
         is_quick: true,
     };

@@ -12,6 +12,7 @@ mod watching;
 
 use anyhow::ensure;
 use futures::future::BoxFuture;
+use tokio::task::JoinHandle;
 
 use crate::environment::Environment;
 use crate::finding::Finding;
@@ -22,6 +23,8 @@ use crate::page::Curve;
 pub(crate) struct Report {
     pub(crate) findings: Vec<Finding>,
     pub(crate) curves: Vec<Curve>,
+    /// What takes its time by itself, while other goals are measured.
+    later: Vec<JoinHandle<Vec<Finding>>>,
 }
 
 type Measure = for<'a> fn(&'a Environment, &'a mut Report) -> BoxFuture<'a, anyhow::Result<()>>;
@@ -43,7 +46,7 @@ macro_rules! goal {
     };
 }
 
-const GOALS: [Goal; 13] = [
+static GOALS: [Goal; 13] = [
     goal!([1], "requests for a put", puts::requests),
     goal!([2], "a put, by the size of the bucket", puts::flatness),
     goal!([3], "sequential puts, next to k8s-kv", puts::next_to_k8s_kv),
@@ -63,8 +66,8 @@ const GOALS: [Goal; 13] = [
     ),
 ];
 
-/// Measures the goals of these numbers, or all.
-pub(crate) async fn measure(environment: &Environment, wanted: &[u8]) -> anyhow::Result<Report> {
+/// What measures the goals of these numbers, or all.
+fn select(wanted: &[u8]) -> anyhow::Result<Vec<&'static Goal>> {
     let is_wanted =
         |goal: &&Goal| wanted.is_empty() || goal.numbers.iter().any(|one| wanted.contains(one));
     let goals: Vec<&Goal> = GOALS.iter().filter(is_wanted).collect();
@@ -72,10 +75,19 @@ pub(crate) async fn measure(environment: &Environment, wanted: &[u8]) -> anyhow:
         let is_known = goals.iter().any(|goal| goal.numbers.contains(number));
         ensure!(is_known, "there is no goal {number}");
     }
+    Ok(goals)
+}
+
+/// Measures the goals of these numbers, or all.
+pub(crate) async fn measure(environment: &Environment, wanted: &[u8]) -> anyhow::Result<Report> {
+    let goals = select(wanted)?;
     let mut report = Report::default();
     for (index, goal) in goals.iter().enumerate() {
         environment.begin(index, goals.len(), goal.what);
         (goal.measure)(environment, &mut report).await?;
+    }
+    for findings in std::mem::take(&mut report.later) {
+        report.findings.extend(findings.await?);
     }
     report.findings.sort_by_key(|finding| finding.goal);
     Ok(report)
@@ -102,5 +114,24 @@ pub(crate) fn size(bytes: f64) -> String {
         bytes if bytes < 10_240.0 => format!("{bytes:.0} B"),
         bytes if bytes < 10_485_760.0 => format!("{:.1} KiB", bytes / 1024.0),
         bytes => format!("{:.1} MiB", bytes / 1_048_576.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GOALS, select};
+
+    #[test]
+    fn goals_are_selected_by_number() {
+        let numbers = |wanted: &[u8]| -> Vec<&[u8]> {
+            let goals = select(wanted).unwrap();
+            goals.iter().map(|goal| goal.numbers).collect()
+        };
+        assert_eq!(numbers(&[]).len(), GOALS.len());
+        assert_eq!(numbers(&[8, 1]), [&[1][..], &[6, 8]]);
+        for unknown in [0, 15] {
+            let error = select(&[1, unknown]).err().unwrap();
+            assert_eq!(error.to_string(), format!("there is no goal {unknown}"));
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::finding::{Bound, Finding};
 use crate::opened::{LABEL, Opened, encode};
 use crate::rounds::median;
 use crate::stores::filled;
-use crate::worker::Running;
+use crate::workers::Running;
 
 const ENTRIES: u64 = 10_000;
 

@@ -14,7 +14,7 @@ use crate::environment::Environment;
 use crate::finding::{Bound, Finding};
 use crate::rounds::median;
 use crate::stores::{VALUE_BYTES, filled};
-use crate::worker;
+use crate::{worker, workers};
 
 const PROCESSES: usize = 16;
 
@@ -22,7 +22,8 @@ const PROCESSES: usize = 16;
 const ENTRIES: u64 = 40;
 
 pub(super) async fn processes(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
-    for tasks in [1, 8] {
+    let all: &[usize] = if env.effort.is_quick { &[1] } else { &[1, 8] };
+    for tasks in all.iter().copied() {
         let mut rounds = Vec::new();
         for round in 0..env.effort.rounds {
             rounds.push(Round::measure(env, round, tasks).await?);
@@ -58,7 +59,7 @@ impl Round {
         let longer = turn * 2;
         let alone = ours(env, &format!("{bucket}-alone"), (1, tasks), turn, false).await?;
         let combined = match tasks {
-            1 => Some(worker::put_combined(env, &bucket, PROCESSES, turn).await?),
+            1 => Some(workers::put_combined(env, &bucket, PROCESSES, turn).await?),
             _ => None,
         };
         let with_budgets = format!("{bucket}-budgets");
@@ -166,7 +167,7 @@ async fn ours(
     has_budget: bool,
 ) -> anyhow::Result<Crowd> {
     let store = filled(&env.buckets()?, bucket, ENTRIES, content).await?;
-    let found = worker::put_processes(env, bucket, processes, tasks, turn, has_budget).await?;
+    let found = workers::put_processes(env, bucket, processes, tasks, turn, has_budget).await?;
     // Each task counts up under its own key: what is stored last is what it has put.
     for (number, process) in found.iter().enumerate() {
         for (task, count) in process.counts.iter().enumerate() {

@@ -9,6 +9,7 @@ use kv_memory::MemoryStore;
 use kv_redb::RedbStore;
 
 use super::{Report, rate, size, time};
+use crate::counting::Counts;
 use crate::data::{entry_key, fresh_noise, noise};
 use crate::drive::{Samples, drive, repeat};
 use crate::environment::Environment;
@@ -18,6 +19,9 @@ use crate::raw::RawMap;
 use crate::rounds::{Effort, Side, interleave};
 use crate::stores::{SIZES, VALUE_BYTES, create, filled, of_size, put, put_side, settle};
 use crate::times::ServerTimes;
+
+/// By then segments are removed that were merged away; half a minute after that, and not at once.
+const REMOVED: Duration = Duration::from_secs(32);
 
 /// Goal 1: a put is one request, and hardly more with flushes, merges and sweeps.
 pub(super) async fn requests(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
@@ -34,11 +38,9 @@ pub(super) async fn requests(env: &Environment, report: &mut Report) -> anyhow::
     let before = Spent::now(env)?;
     let samples = repeat(puts, |_| put(&*store, puts)).await?;
     settle(&store).await?;
+    let all_put = tokio::time::Instant::now();
     let (client, server) = before.each(env, puts)?;
     let times = ServerTimes::now(env).await?.sides_since(times);
-    // Segments that were merged away are removed half a minute later.
-    tokio::time::sleep(Duration::from_secs(32)).await;
-    let counts = counter.take();
 
     let content = [("a".to_owned(), noise(1, VALUE_BYTES))];
     env.go.fill("requests-k8s-kv", content.into_iter()).await?;
@@ -56,29 +58,40 @@ pub(super) async fn requests(env: &Environment, report: &mut Report) -> anyhow::
             .count_within(Bound::AtMost(1.1))
             .side("k8s-kv", format!("{their_requests:.0}")),
     );
-    let what = format!("requests a put over {puts} puts, all included");
-    let all = counts.requests() as f64 / puts as f64;
-    let finding = Finding::ratio(1, what, all, Bound::AtMost(1.2)).figure("requests");
-    report.findings.push(
-        finding
-            .count_within(Bound::AtMost(1.1))
-            .side("by verb", counts.by_verb(puts))
-            .side("client CPU", time(client))
-            .side("server CPU", time(server))
-            .side("k8s-kv client CPU", time(their_client))
-            .side("k8s-kv server CPU", time(their_server)),
-    );
-    let what = "bytes sent for each of these, all included";
-    let sent = counts.body_bytes as f64 / puts as f64;
-    let finding = Finding::ratio(1, what, sent, Bound::None).figure("B");
-    report
-        .findings
-        .push(finding.count_within(Bound::AtMost(9_000.0)));
+    let processors = [
+        ("client CPU", client),
+        ("server CPU", server),
+        ("k8s-kv client CPU", their_client),
+        ("k8s-kv server CPU", their_server),
+    ];
+    report.later.push(tokio::spawn(async move {
+        tokio::time::sleep_until(all_put + REMOVED).await;
+        let counts = counter.take();
+        drop(store);
+        let [requests, bytes] = all_included(puts, &counts);
+        let sides = processors.map(|(side, micros)| (side.to_owned(), time(micros)));
+        vec![requests.sides(sides.into()), bytes]
+    }));
     let what = format!("time of each of these {puts} puts, on the average");
     let mean = samples.seconds * 1e3 / puts as f64;
     let finding = Finding::ratio(1, what, mean, Bound::None).figure("ms");
     report.findings.push(finding.sides(times));
     Ok(())
+}
+
+/// What so many puts have needed, with the flushes and merges of what they had written.
+fn all_included(puts: u64, counts: &Counts) -> [Finding; 2] {
+    let each = |count: u64| count as f64 / puts as f64;
+    let what = format!("requests a put over {puts} puts, all included");
+    let requests = Finding::ratio(1, what, each(counts.requests()), Bound::AtMost(1.2))
+        .figure("requests")
+        .count_within(Bound::AtMost(1.1))
+        .side("by verb", counts.by_verb(puts));
+    let what = "bytes sent for each of these, all included";
+    let bytes = Finding::ratio(1, what, each(counts.body_bytes), Bound::None)
+        .figure("B")
+        .count_within(Bound::AtMost(9_000.0));
+    [requests, bytes]
 }
 
 /// Seconds of processor time spent so far.
@@ -175,12 +188,11 @@ fn patch_side<'a>(raw: RawMap, turn: Duration) -> Side<'a> {
 
 /// Goal 3: the rate of sequential puts next to k8s-kv's, in buckets of the same content.
 pub(super) async fn next_to_k8s_kv(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
-    let Effort { rounds, turn, .. } = env.effort;
+    let turn = env.effort.turn;
     // A put of theirs takes up to a quarter of a second: their rate is not to be of a few.
     let effort = Effort {
-        rounds: rounds * 2,
         turn: turn.max(Duration::from_secs(1)),
-        ..env.effort
+        ..env.effort.more_rounds()
     };
     let turn = effort.turn;
     let cases = [

@@ -12,7 +12,8 @@ use crate::finding::{Bound, Finding};
 use crate::raw::RawMap;
 use crate::rounds::{Effort, Side, interleave};
 use crate::stores::create;
-use crate::worker::{Running, timestamp};
+use crate::worker::timestamp;
+use crate::workers::Running;
 
 /// Goal 9: from a put in one process to its event in another.
 pub(super) async fn latency(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
