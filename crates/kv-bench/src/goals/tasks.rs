@@ -1,7 +1,6 @@
 //! Goal 4: tasks that share a handle.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use kv_configmap::{Buckets, ConfigMapStore};
 
@@ -100,7 +99,7 @@ fn etcd(env: &Environment, tasks: usize) -> Side<'_> {
 
 fn k8s_kv(env: &Environment) -> Side<'_> {
     // A put of theirs takes about a second.
-    let turn = env.effort.turn.max(Duration::from_secs(4));
+    let turn = env.effort.turn * 2;
     Side::new("k8s-kv", move || async move {
         let found = env.go.k8s_kv(K8S_KV, 64, turn).await?;
         Ok(found.samples)
