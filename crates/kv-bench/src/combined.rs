@@ -1,5 +1,5 @@
-//! Processes that have one of them write for all, by hand and with no more than that takes: what they
-//! could have at most who put one at a time into one object.
+//! Processes that have one of them write for all, by hand, as JSON and with no more than that takes: about
+//! what they could have at most who put one at a time into one object.
 //!
 //! Each replaces an object of its own, the *lane*, where its put stands, and is told by a watch of the head
 //! that it is in. The first one is told of the lanes by a watch, and replaces the head for all that have

@@ -59,7 +59,7 @@ enum Command {
 struct Compare {
     /// The goals to look at, by number; all, unless some are named
     goals: Vec<u8>,
-    /// A look of a few minutes: fewer and shorter rounds, smaller buckets
+    /// A look of a few minutes: fewer and shorter rounds, fewer rows
     #[arg(long)]
     quick: bool,
     /// Fail where a count of requests or bytes passes its regression bound; times are never judged

@@ -173,10 +173,9 @@ async fn count_up(
 ) -> anyhow::Result<CountedUp> {
     let counts: Arc<[AtomicU64]> = (0..tasks).map(|_| AtomicU64::new(0)).collect();
     let counted = counts.clone();
-    let put = move |task: usize, _| {
-        let (store, counts) = (store.clone(), counted.clone());
+    let put = move |task: usize, call: u64| {
+        let (store, counts, count) = (store.clone(), counted.clone(), call + 1);
         async move {
-            let count = counts[task].load(Ordering::Relaxed) + 1;
             store
                 .put(&counter_key(number, task), counted_value(count))
                 .await?;

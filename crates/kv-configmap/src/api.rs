@@ -294,7 +294,11 @@ impl BucketApi {
             Err(failure) if failure.kind == FailureKind::Conflict => {
                 Err(Failure::new(FailureKind::Later(None), failure.error))
             }
-            created => created.map(drop),
+            // What says nothing of an object need not be of the API server.
+            created => match protobuf::version(&created?) {
+                Some(_) => Ok(()),
+                None => Err(self.unreadable(NO_OBJECT)),
+            },
         }
     }
 
@@ -478,7 +482,8 @@ impl BucketApi {
             .method(method)
             .uri(url)
             .header(header::ACCEPT, accept)
-            // Our data is compressed already; and of a watch that is, kube reads the first event only.
+            // Our data is compressed already, and lists of metadata are rare; and of a watch that
+            // the server compresses, kube reads the first event only.
             .header(header::ACCEPT_ENCODING, "identity")
             .header(header::CONTENT_TYPE, content_type)
             .body(Body::from(body))

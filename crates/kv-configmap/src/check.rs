@@ -142,7 +142,7 @@ impl<'a> Look<'a> {
         Ok(found)
     }
 
-    /// What is not there, or is no base64, is found out where the bytes are checked.
+    /// What is not there is found out where the bytes are checked.
     fn bytes_of(&self, segment: &Object) -> Bytes {
         segment.data(SEGMENT_KEY).cloned().unwrap_or_default()
     }

@@ -1,3 +1,4 @@
+use std::io::ErrorKind;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -114,13 +115,16 @@ async fn follow_once(
                 last = object.metadata.text("resourceVersion").to_owned();
                 take(shared, object).await?;
             }
-            Some(Ok(Told::Deleted(object))) => {
-                last = object.metadata.text("resourceVersion").to_owned();
-                shared.note_deleted(&object.metadata);
+            Some(Ok(Told::Deleted { uid, version })) => {
+                shared.note_deleted(uid, &version);
+                last = version;
                 shared.refresh().await?;
             }
             Some(Ok(Told::Bookmark(version))) => last = version,
-            Some(Ok(Told::Unreadable)) => look(shared).await?,
+            Some(Ok(Told::Unreadable)) => {
+                debug!(bucket = shared.api.describe(), "an event is not understood");
+                look(shared).await?;
+            }
             // The position is too old, or the server could not keep up: look what is there now.
             Some(Ok(Told::Ended(status))) => {
                 debug!(
@@ -130,8 +134,14 @@ async fn follow_once(
                 );
                 return Ok(());
             }
-            // Whoever answers next may be a server that was restored from a backup.
-            Some(Err(error)) => return Err(shared.api.unreadable(error)),
+            Some(Err(error)) if error.kind() == ErrorKind::InvalidData => {
+                return Err(shared.api.unreadable(error));
+            }
+            // It broke: the next one goes on from there.
+            Some(Err(error)) => {
+                debug!(bucket = shared.api.describe(), %error, "a watch broke");
+                break;
+            }
         }
     }
     *position = Some(last);

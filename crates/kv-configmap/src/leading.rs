@@ -293,12 +293,11 @@ impl Receiver {
                     object.metadata.text("resourceVersion").clone_into(version);
                     self.take(object);
                 }
-                Ok(Told::Deleted(object)) => {
-                    object.metadata.text("resourceVersion").clone_into(version);
-                }
-                Ok(Told::Bookmark(bookmark)) => *version = bookmark,
+                Ok(Told::Deleted { version: now, .. } | Told::Bookmark(now)) => *version = now,
                 // What is not told here, its writer does by itself.
-                Ok(Told::Unreadable) => {}
+                Ok(Told::Unreadable) => {
+                    debug!(bucket = api.describe(), "an event is not understood");
+                }
                 Ok(Told::Ended(_)) | Err(_) => return false,
             }
         }

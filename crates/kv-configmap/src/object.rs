@@ -133,8 +133,8 @@ impl Metadata {
 pub(crate) struct Object {
     pub(crate) metadata: Metadata,
     pub(crate) is_immutable: bool,
-    /// What is in the field that holds our data, by key. `None`: it is no base64.
-    pub(crate) data: BTreeMap<String, Option<Bytes>>,
+    /// What is in the field that holds our data, by key.
+    pub(crate) data: BTreeMap<String, Bytes>,
     /// The keys in the field that must be empty.
     pub(crate) other_keys: Vec<String>,
 }
@@ -142,7 +142,7 @@ pub(crate) struct Object {
 impl Object {
     /// How many bytes the data has.
     pub(crate) fn bytes(&self) -> usize {
-        self.data.values().flatten().map(Bytes::len).sum()
+        self.data.values().map(Bytes::len).sum()
     }
 
     /// The keys of the data other than `expected`.
@@ -151,9 +151,9 @@ impl Object {
         ours.chain(&self.other_keys).map(String::as_str)
     }
 
-    /// The bytes under a key, where they are there and are base64.
+    /// The bytes under a key.
     pub(crate) fn data(&self, key: &str) -> Option<&Bytes> {
-        self.data.get(key)?.as_ref()
+        self.data.get(key)
     }
 }
 
@@ -179,12 +179,16 @@ impl JsonObject {
             Resource::ConfigMap => (self.binary_data, self.data),
             Resource::Secret => (self.data, self.binary_data),
         };
-        let decode = |text: Value| STANDARD.decode(text.as_str()?).ok().map(Bytes::from);
+        // What is no base64, no API server shows.
+        let decode = |(key, text): (String, Value)| {
+            let bytes = STANDARD.decode(text.as_str()?).ok()?;
+            Some((key, Bytes::from(bytes)))
+        };
         let ours = ours.into_iter().flatten();
         Object {
             metadata: self.metadata,
             is_immutable: self.immutable.unwrap_or_default(),
-            data: ours.map(|(key, text)| (key, decode(text))).collect(),
+            data: ours.filter_map(decode).collect(),
             other_keys: others.into_iter().flatten().map(|(key, _)| key).collect(),
         }
     }

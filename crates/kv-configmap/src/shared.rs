@@ -381,9 +381,8 @@ impl Shared {
     }
 
     /// A watch has told that the head is deleted.
-    pub(crate) fn note_deleted(&self, head: &Metadata) {
-        let deleted = head.resource_version();
-        let deleted = deleted.ok().map(|version| (head.uid().to_owned(), version));
+    pub(crate) fn note_deleted(&self, uid: String, version: &str) {
+        let deleted = version.parse().ok().map(|version| (uid, version));
         *self.deleted.lock().unwrap_or_else(PoisonError::into_inner) = deleted;
     }
 

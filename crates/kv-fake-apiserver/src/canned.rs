@@ -14,6 +14,7 @@ pub(crate) enum Canned {
     EtcdTimeout,
     EtcdFull,
     BadGateway,
+    LoginPage,
     ShuttingDown,
     UnavailableText,
     GatewayTimeout,
@@ -32,6 +33,9 @@ impl Canned {
             Canned::EtcdTimeout => failure(500, "", "etcdserver: request timed out"),
             Canned::EtcdFull => failure(500, "", "etcdserver: mvcc: database space exceeded"),
             Canned::BadGateway => return bad_gateway(),
+            Canned::LoginPage => {
+                return Reply::text(200, "text/html", "<html><body>Log in</body></html>\n");
+            }
             Canned::ShuttingDown => {
                 failure(503, "ServiceUnavailable", "apiserver is shutting down")
             }

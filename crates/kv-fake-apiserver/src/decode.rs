@@ -16,7 +16,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
 );
 
-const METADATA: [&str; 14] = [
+const METADATA: [&str; 15] = [
     "annotations",
     "creationTimestamp",
     "deletionGracePeriodSeconds",
@@ -30,6 +30,7 @@ const METADATA: [&str; 14] = [
     "namespace",
     "ownerReferences",
     "resourceVersion",
+    "selfLink",
     "uid",
 ];
 

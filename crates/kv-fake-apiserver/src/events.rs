@@ -73,10 +73,9 @@ impl Filter {
     }
 
     fn encode(&self, kind: &str, object: &[u8]) -> Bytes {
-        if self.in_protobuf
-            && let Some(object) = protobuf::from_json(object)
-        {
-            return protobuf::event_frame(kind, object);
+        if self.in_protobuf {
+            let object = protobuf::from_json(object);
+            return protobuf::event_frame(kind, object.expect("a message of that kind"));
         }
         let head = format!("{{\"type\":\"{kind}\",\"object\":");
         Bytes::from([head.as_bytes(), object, b"}\n"].concat())

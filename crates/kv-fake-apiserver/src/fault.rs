@@ -195,6 +195,11 @@ impl Fault {
         Fault::canned(Canned::BadGateway)
     }
 
+    /// A proxy answers with a page, and says that all is well; not carried out.
+    pub fn login_page() -> Fault {
+        Fault::canned(Canned::LoginPage)
+    }
+
     /// 503 with a Status: the server shuts down and has not looked at the request.
     pub fn shutting_down() -> Fault {
         Fault::canned(Canned::ShuttingDown)

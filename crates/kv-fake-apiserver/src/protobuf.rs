@@ -50,6 +50,8 @@ struct ObjectMeta {
     generate_name: String,
     #[prost(string, tag = "3")]
     namespace: String,
+    #[prost(string, tag = "4")]
+    self_link: String,
     #[prost(string, tag = "5")]
     uid: String,
     #[prost(string, tag = "6")]
@@ -236,6 +238,7 @@ fn metadata_json(metadata: ObjectMeta) -> Value {
     set(&mut json, "name", text_json(metadata.name));
     set(&mut json, "generateName", text_json(metadata.generate_name));
     set(&mut json, "namespace", text_json(metadata.namespace));
+    set(&mut json, "selfLink", text_json(metadata.self_link));
     set(&mut json, "uid", text_json(metadata.uid));
     set(
         &mut json,
@@ -444,6 +447,7 @@ fn metadata(metadata: &Value) -> ObjectMeta {
         creation_timestamp: time("creationTimestamp"),
         deletion_timestamp: time("deletionTimestamp"),
         namespace: string(&metadata["namespace"]),
+        self_link: string(&metadata["selfLink"]),
         uid: string(&metadata["uid"]),
         resource_version: string(&metadata["resourceVersion"]),
         labels: pairs(&metadata["labels"], of_text),
@@ -490,6 +494,7 @@ mod tests {
             "metadata": {
                 "name": "a",
                 "generateName": "g-",
+                "selfLink": "l",
                 "namespace": "b",
                 "creationTimestamp": "2026-01-01T00:00:00Z",
                 "deletionTimestamp": "2026-01-01T00:00:59Z",

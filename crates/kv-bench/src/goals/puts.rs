@@ -21,7 +21,7 @@ use crate::stores::{SIZES, VALUE_BYTES, create, filled, of_size, put, put_side, 
 use crate::times::ServerTimes;
 
 /// By then segments are removed that were merged away; half a minute after that, and not at once.
-const REMOVED: Duration = Duration::from_secs(32);
+const REMOVED: Duration = Duration::from_secs(40);
 
 /// Goal 1: a put is one request, and hardly more with flushes, merges and sweeps.
 pub(super) async fn requests(env: &Environment, report: &mut Report) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! Objects travel as protobuf, which takes the server and its clients less than JSON with base64 in
+//! Data travels as protobuf, which takes the server and its clients less than JSON with base64 in
 //! it. The messages here have only the fields that are needed: what is written goes as JSON where
 //! its metadata has anything else, and what was read is read once more as JSON.
 

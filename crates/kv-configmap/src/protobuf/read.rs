@@ -22,7 +22,10 @@ pub(crate) struct Segment {
 pub(crate) enum Told {
     /// An object was made or changed.
     Changed(Object),
-    Deleted(Object),
+    Deleted {
+        uid: String,
+        version: String,
+    },
     /// Everything up to this version has been told.
     Bookmark(String),
     /// The watch ends: the version that it began with is too old, or the server cannot keep up.
@@ -39,12 +42,17 @@ pub(crate) fn told(resource: Resource, event: Bytes) -> Told {
 fn decode_event(resource: Resource, event: Bytes) -> Option<Told> {
     let event = WatchEvent::decode(event).ok()?;
     let object = event.object?.raw;
-    let read = || decode_object(resource, open(&object)?);
+    // The metadata has the same number in every kind of object.
+    let metadata = || PartialObjectMetadata::decode(open(&object)?).ok()?.metadata;
     Some(match event.kind.as_str() {
-        "ADDED" | "MODIFIED" => Told::Changed(read()?),
-        "DELETED" => Told::Deleted(read()?),
-        "BOOKMARK" => Told::Bookmark(read()?.metadata.text("resourceVersion").to_owned()),
-        "ERROR" => Told::Ended(status(&object)?),
+        "ADDED" | "MODIFIED" => Told::Changed(decode_object(resource, open(&object)?)?),
+        "DELETED" => {
+            let metadata = metadata()?;
+            let (uid, version) = (metadata.uid, metadata.resource_version);
+            Told::Deleted { uid, version }
+        }
+        "BOOKMARK" => Told::Bookmark(metadata()?.resource_version),
+        "ERROR" => Told::Ended(status(&object).unwrap_or_default()),
         _ => return None,
     })
 }
@@ -109,7 +117,7 @@ fn decode_object(resource: Resource, object: Bytes) -> Option<Object> {
             | (Resource::Secret, (2, Content::Bytes(pair))) => {
                 let Pair { key, value } = Pair::decode(pair).ok()?;
                 // A copy: a slice would keep a whole buffer of the connection in memory.
-                read.data.insert(key, Some(Bytes::copy_from_slice(&value)));
+                read.data.insert(key, Bytes::copy_from_slice(&value));
             }
             (Resource::ConfigMap, (2, Content::Bytes(pair))) => {
                 read.other_keys.push(Pair::decode(pair).ok()?.key);
@@ -135,9 +143,10 @@ fn decode_metadata(metadata: Bytes) -> Option<Metadata> {
             // The server writes these, too, where they are empty.
             (_, Content::Number(0)) => {}
             (_, Content::Bytes(bytes)) if bytes.is_empty() => {}
-            (number @ (1 | 3 | 5 | 6), Content::Bytes(bytes)) => {
+            (number @ (1 | 2 | 3 | 5 | 6), Content::Bytes(bytes)) => {
                 let field = match number {
                     1 => "name",
+                    2 => "generateName",
                     3 => "namespace",
                     5 => "uid",
                     _ => "resourceVersion",
@@ -156,9 +165,11 @@ fn decode_metadata(metadata: Bytes) -> Option<Metadata> {
             }
             (13, Content::Bytes(owner)) => owners.push(decode_owner(owner)?),
             (14, Content::Bytes(bytes)) => finalizers.push(text(&bytes)?),
-            // The time of creation, which the server keeps, and who wrote which field, which it is
-            // asked to forget.
-            (8 | 17, _) => {}
+            // Who is deleted is not written any more.
+            (9, _) => drop(read.insert("deletionTimestamp".to_owned(), Value::Null)),
+            // The generation, the time of creation and the time to end, which the server keeps, and
+            // who wrote which field, which it is asked to forget.
+            (7 | 8 | 10 | 17, _) => {}
             _ => return None,
         }
     }
@@ -219,9 +230,9 @@ mod tests {
     #[test]
     fn what_would_be_lost_in_a_write_is_not_understood() {
         assert!(read(&[field(1, b"b")]).is_some());
-        for unknown in [field(2, b"g"), field(9, &[8, 1]), vec![10 << 3, 1]] {
-            assert_eq!(read(&[field(1, b"b"), unknown]), None);
-        }
+        assert_eq!(read(&[field(1, b"b"), field(4, b"l")]), None);
+        let deleted = read(&[field(1, b"b"), field(9, &[8, 1]), vec![10 << 3, 30]]);
+        assert!(deleted.unwrap().is_terminating());
         let owner = |fields: &[Vec<u8>]| read(&[field(13, &fields.concat())]);
         assert!(owner(&[field(4, b"u")]).is_some());
         assert_eq!(owner(&[field(4, b"u"), field(15, b"new")]), None);
@@ -232,6 +243,15 @@ mod tests {
         for event in [&b""[..], b"\xff", b"\x0a\x05ADDED"] {
             let told = told(Resource::ConfigMap, Bytes::from_static(event));
             assert!(matches!(told, Told::Unreadable), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_ends_a_watch_whatever_it_says() {
+        for object in [&b"k8s\0\xff"[..], b"{}"] {
+            let event = [field(1, b"ERROR"), field(2, &field(1, object))].concat();
+            let told = told(Resource::ConfigMap, event.into());
+            assert!(matches!(told, Told::Ended(_)), "{told:?}");
         }
     }
 }

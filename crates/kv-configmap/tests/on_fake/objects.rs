@@ -280,8 +280,12 @@ async fn what_others_put_into_the_metadata_survives_our_writes() {
         "controller": true,
         "blockOwnerDeletion": false,
     }]);
-    let theirs = json!({ "ownerReferences": owners, "finalizers": ["example.com/kept"] });
-    let not_understood = json!({ "generateName": "kept-" });
+    let theirs = json!({
+        "generateName": "kept-",
+        "ownerReferences": owners,
+        "finalizers": ["example.com/kept"],
+    });
+    let not_understood = json!({ "selfLink": "kept" });
     for (fields, is_watched) in [
         (&theirs, true),
         (&theirs, false),

@@ -151,3 +151,23 @@ async fn a_watch_that_ends_at_once_is_not_begun_again_at_once() {
     // The waits are drawn at random below 250 ms.
     assert!((60..1_200).contains(&watches), "{watches}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_whose_connection_breaks_goes_on_where_it_was() {
+    let server = FakeApiServer::new();
+    let (store, other) = (open(&server).await, open(&server).await);
+    let mut events = store.watch(WatchOptions::default()).await.unwrap();
+    next(&mut events).await;
+    sleep(Duration::from_secs(5)).await;
+    server.reset_requests();
+    server.cut_watches();
+    let revision = other.put("k", "value").await.unwrap();
+    let told = next(&mut events).await;
+    assert!(
+        matches!(&told, WatchEvent::Changes { revision: told, .. } if *told == revision),
+        "{told:?}"
+    );
+    let requests = server.requests().into_iter().map(|request| request.verb);
+    let reads: Vec<_> = requests.filter(|verb| *verb != Verb::Update).collect();
+    assert_eq!(reads, [Verb::Watch]);
+}

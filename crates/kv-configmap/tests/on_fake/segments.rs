@@ -32,6 +32,23 @@ async fn content(store: &ConfigMapStore) -> BTreeMap<String, Vec<u8>> {
     listing.into_iter().map(entry).collect()
 }
 
+/// A head that names what is not there cannot be read any more.
+#[tokio::test(start_paused = true)]
+async fn a_segment_is_made_only_when_the_server_says_so_of_an_object() {
+    let server = FakeApiServer::new();
+    let store = open_tiny(&server).await;
+    let pages = Fault::login_page().on(Verb::Create);
+    server.inject(pages.times(3));
+    for number in 0..60 {
+        put_noise(&store, number..number + 1, 0, 200).await;
+        sleep(Duration::from_millis(100)).await;
+        let read = content(&open_tiny(&server).await).await;
+        assert_eq!(read.len() as u64, number + 1);
+    }
+    assert!(server.faults_are_spent());
+    assert!(segments(&server).len() > 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_bucket_grows_over_segments_and_shrinks_into_its_head() {
     let server = FakeApiServer::new();

@@ -117,6 +117,13 @@ pub(super) async fn an_object_that_waits_for_its_finalizers_says_so_in_protobuf(
     }
     let released = json!({ "metadata": { "finalizers": null } });
     api.patch("a", &released).await.expect(200);
+    let start = created.version();
+    let path = format!("configmaps?watch=true&timeoutSeconds=20&resourceVersion={start}");
+    let told = api.call("GET", &path).watch_in_protobuf(2).await;
+    let kinds: Vec<_> = told.iter().map(|(kind, _)| kind.as_str()).collect();
+    assert_eq!(kinds, ["MODIFIED", "DELETED"]);
+    let last = to_json(Kind::ConfigMap, &told[1].1).expect("a message");
+    assert_eq!(&last["metadata"]["uid"], created.metadata("uid"));
 }
 
 pub(super) async fn metadata_alone_comes_in_protobuf_too(api: &Api) {
@@ -143,7 +150,7 @@ pub(super) async fn a_watch_is_the_same_in_protobuf(api: &Api) {
     let path = format!("configmaps?watch=true&timeoutSeconds=20&resourceVersion={start}");
     let in_json = api.call("GET", &path).watch(3).await;
     let in_protobuf = api.call("GET", &path).watch_in_protobuf(3).await;
-    assert_eq!(in_protobuf.len(), 3);
+    assert_eq!((in_json.len(), in_protobuf.len()), (3, 3));
     for (event, (kind, object)) in in_json.iter().zip(&in_protobuf) {
         assert_eq!(&event["type"], kind);
         let (shown, read) = (&event["object"], to_json(Kind::ConfigMap, object));
