@@ -129,7 +129,7 @@ impl Metadata {
 }
 
 /// A ConfigMap or Secret as the server shows it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Object {
     pub(crate) metadata: Metadata,
     pub(crate) is_immutable: bool,

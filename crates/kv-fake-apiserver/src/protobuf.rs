@@ -246,12 +246,8 @@ fn metadata_json(metadata: ObjectMeta) -> Value {
         text_json(metadata.resource_version),
     );
     let time_json = |time: Time| {
-        Some(
-            Timestamp::from_second(time.seconds)
-                .ok()?
-                .to_string()
-                .into(),
-        )
+        let time = Timestamp::from_second(time.seconds).ok()?;
+        Some(time.to_string().into())
     };
     let created = metadata.creation_timestamp.and_then(time_json);
     set(&mut json, "creationTimestamp", created);

@@ -23,7 +23,7 @@ const ENTRIES: u64 = 40;
 
 pub(super) async fn processes(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
     let all: &[usize] = if env.effort.is_quick { &[1] } else { &[1, 8] };
-    for tasks in all.iter().copied() {
+    for &tasks in all {
         let mut rounds = Vec::new();
         for round in 0..env.effort.rounds {
             rounds.push(Round::measure(env, round, tasks).await?);

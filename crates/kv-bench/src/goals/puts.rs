@@ -20,7 +20,8 @@ use crate::rounds::{Effort, Side, interleave};
 use crate::stores::{SIZES, VALUE_BYTES, create, filled, of_size, put, put_side, settle};
 use crate::times::ServerTimes;
 
-/// By then segments are removed that were merged away; half a minute after that, and not at once.
+/// By then all segments are removed that were merged away: half a minute after a merge, which may itself
+/// have been put off.
 const REMOVED: Duration = Duration::from_secs(40);
 
 /// Goal 1: a put is one request, and hardly more with flushes, merges and sweeps.

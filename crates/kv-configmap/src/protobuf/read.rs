@@ -5,7 +5,7 @@ use prost::Message;
 use serde_json::{Map, Value};
 
 use super::messages::{
-    ConfigMap, List, MAGIC, Pair, PartialObjectMetadata, Secret, Status, Unknown, WatchEvent,
+    List, MAGIC, ObjectMeta, Pair, PartialObjectMetadata, Status, Unknown, WatchEvent,
 };
 use crate::engine::{Content, ResourceVersion, fields};
 use crate::object::{Metadata, Object, SEGMENT_KEY};
@@ -90,47 +90,58 @@ pub(super) fn open(answer: &Bytes) -> Option<Bytes> {
     Some(Unknown::decode(unknown).ok()?.raw)
 }
 
-fn decode_segment(resource: Resource, object: Bytes) -> Option<Segment> {
-    let (metadata, data) = match resource {
-        Resource::ConfigMap => {
-            let object = ConfigMap::decode(object).ok()?;
-            (object.metadata, object.binary_data)
-        }
-        Resource::Secret => {
-            let object = Secret::decode(object).ok()?;
-            (object.metadata, object.data)
-        }
-    };
-    let ours = data.into_iter().find(|pair| pair.key == SEGMENT_KEY);
-    Some(Segment {
-        name: metadata.unwrap_or_default().name,
-        bytes: ours.unwrap_or_default().value,
-    })
+/// An object, with its metadata as they came.
+#[derive(Default)]
+struct Parts {
+    metadata: Bytes,
+    /// What is in the field that holds our data.
+    data: Vec<Pair>,
+    other_keys: Vec<String>,
+    is_immutable: bool,
 }
 
-fn decode_object(resource: Resource, object: Bytes) -> Option<Object> {
-    let mut read = Object::default();
+fn decode_parts(resource: Resource, object: Bytes) -> Option<Parts> {
+    let mut parts = Parts::default();
     for field in fields(object) {
         match (resource, field.ok()?) {
-            (_, (1, Content::Bytes(metadata))) => read.metadata = decode_metadata(metadata)?,
+            (_, (1, Content::Bytes(metadata))) => parts.metadata = metadata,
             (Resource::ConfigMap, (3, Content::Bytes(pair)))
             | (Resource::Secret, (2, Content::Bytes(pair))) => {
-                let Pair { key, value } = Pair::decode(pair).ok()?;
-                // A copy: a slice would keep a whole buffer of the connection in memory.
-                read.data.insert(key, Bytes::copy_from_slice(&value));
+                parts.data.push(Pair::decode(pair).ok()?);
             }
             (Resource::ConfigMap, (2, Content::Bytes(pair))) => {
-                read.other_keys.push(Pair::decode(pair).ok()?.key);
+                parts.other_keys.push(Pair::decode(pair).ok()?.key);
             }
             (Resource::ConfigMap, (4, Content::Number(immutable)))
             | (Resource::Secret, (5, Content::Number(immutable))) => {
-                read.is_immutable = immutable != 0;
+                parts.is_immutable = immutable != 0;
             }
             // As in JSON: what else an object has is left alone.
             _ => {}
         }
     }
-    Some(read)
+    Some(parts)
+}
+
+fn decode_segment(resource: Resource, object: Bytes) -> Option<Segment> {
+    let parts = decode_parts(resource, object)?;
+    let ours = parts.data.into_iter().find(|pair| pair.key == SEGMENT_KEY);
+    Some(Segment {
+        name: ObjectMeta::decode(parts.metadata).ok()?.name,
+        bytes: ours.unwrap_or_default().value,
+    })
+}
+
+fn decode_object(resource: Resource, object: Bytes) -> Option<Object> {
+    let parts = decode_parts(resource, object)?;
+    // A copy: a slice would keep a whole buffer of the connection in memory.
+    let copy = |pair: Pair| (pair.key, Bytes::copy_from_slice(&pair.value));
+    Some(Object {
+        metadata: decode_metadata(parts.metadata)?,
+        is_immutable: parts.is_immutable,
+        data: parts.data.into_iter().map(copy).collect(),
+        other_keys: parts.other_keys,
+    })
 }
 
 /// `None`: it has a field that is not understood here, and would be lost when the object is written.
