@@ -8,7 +8,7 @@ use kv_core::backend::Backoff;
 use rand::RngExt;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::{Duration, Instant, sleep, timeout};
+use tokio::time::{Duration, Instant, sleep, sleep_until, timeout_at};
 use tracing::debug;
 
 use crate::api::WATCH_TIMEOUT;
@@ -97,33 +97,44 @@ async fn follow_once(
     position: &mut Option<String>,
     status: &watch::Sender<Following>,
 ) -> Result<(), Failure> {
-    let from = match position.take() {
+    let mut again = LookAgain::default();
+    let mut last = match position.take() {
         Some(position) => position,
-        None => begin(shared).await?,
+        None => {
+            let (version, object) = shared.api.list().await?;
+            again.note(begin(shared, object).await?);
+            version
+        }
     };
-    let events = shared.api.watch(&from).await?;
+    let events = shared.api.watch(&last).await?;
     let mut events = pin!(events);
     status.send_replace(Following::Yes);
-    let mut last = from;
+    let mut silent_at = Instant::now() + LONGEST_SILENCE;
     loop {
-        let Ok(event) = timeout(LONGEST_SILENCE, events.next()).await else {
-            break;
+        let event = tokio::select! {
+            biased;
+            event = timeout_at(silent_at, events.next()) => event,
+            () = again.is_due() => {
+                again.note(look(shared).await?);
+                continue;
+            }
         };
-        match event {
+        silent_at = Instant::now() + LONGEST_SILENCE;
+        match event.unwrap_or_default() {
             None => break,
             Some(Ok(Told::Changed(object))) => {
                 last = object.metadata.text("resourceVersion").to_owned();
-                take(shared, object).await?;
+                again.note(take(shared, object).await?);
             }
             Some(Ok(Told::Deleted { uid, version })) => {
                 shared.note_deleted(uid, &version);
                 last = version;
-                shared.refresh().await?;
+                again.note(look(shared).await?);
             }
             Some(Ok(Told::Bookmark(version))) => last = version,
             Some(Ok(Told::Unreadable)) => {
                 debug!(bucket = shared.api.describe(), "an event is not understood");
-                look(shared).await?;
+                again.note(look(shared).await?);
             }
             // The position is too old, or the server could not keep up: look what is there now.
             Some(Ok(Told::Ended(status))) => {
@@ -144,34 +155,73 @@ async fn follow_once(
             }
         }
     }
-    *position = Some(last);
+    // What is still to be looked at is looked at first.
+    *position = Some(last).filter(|_| again.at.is_none());
     Ok(())
 }
 
-/// Reads what is there now, and returns the version from which on the watch goes on.
-async fn begin(shared: &Shared) -> Result<String, Failure> {
-    let (version, object) = shared.api.list().await?;
+/// Takes over what a listing has found.
+async fn begin(shared: &Shared, object: Option<Object>) -> Result<Seen, Failure> {
     match object {
-        Some(object) => take(shared, object).await?,
-        None if matches!(shared.known(), Known::Absent) => {}
-        None => drop(shared.refresh().await?),
+        Some(object) => take(shared, object).await,
+        None if matches!(shared.known(), Known::Absent) => Ok(Seen::Whole),
+        None => look(shared).await,
     }
-    Ok(version)
 }
 
-async fn take(shared: &Shared, object: Object) -> Result<(), Failure> {
+async fn take(shared: &Shared, object: Object) -> Result<Seen, Failure> {
     if shared.follow(object).await {
-        return Ok(());
+        return Ok(Seen::Whole);
     }
     // A bucket that was made meanwhile, or one that cannot be put together.
     look(shared).await
 }
 
 /// Reads what is there now.
-async fn look(shared: &Shared) -> Result<(), Failure> {
+async fn look(shared: &Shared) -> Result<Seen, Failure> {
     match shared.refresh().await {
+        Ok(_) => Ok(Seen::Whole),
         // A read tells whoever asks; the watch goes on.
-        Err(failure) if failure.kind == FailureKind::Refused => Ok(()),
-        read => read.map(drop),
+        Err(failure) if failure.kind == FailureKind::Refused => Ok(Seen::Damaged),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// What a look at the bucket has found.
+#[derive(Clone, Copy)]
+enum Seen {
+    Whole,
+    /// It cannot be put together now. No event comes when it can, as when a backup is restored whose head
+    /// was there before its segments.
+    Damaged,
+}
+
+/// When to look again at a bucket that could not be put together: soon, then less and less often.
+#[derive(Default)]
+struct LookAgain {
+    at: Option<Instant>,
+    looks: u32,
+}
+
+impl LookAgain {
+    const FIRST: Duration = Duration::from_millis(100);
+    const LONGEST: Duration = Duration::from_secs(30);
+
+    fn note(&mut self, seen: Seen) {
+        match seen {
+            Seen::Whole => *self = Self::default(),
+            Seen::Damaged => {
+                let wait = Self::FIRST.saturating_mul(1 << self.looks.min(10));
+                self.at = Some(Instant::now() + wait.min(Self::LONGEST));
+                self.looks = self.looks.saturating_add(1);
+            }
+        }
+    }
+
+    async fn is_due(&self) {
+        match self.at {
+            Some(at) => sleep_until(at).await,
+            None => std::future::pending().await,
+        }
     }
 }
