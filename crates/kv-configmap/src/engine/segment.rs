@@ -48,7 +48,8 @@ pub(super) enum Purpose {
 impl Purpose {
     fn effort(self) -> Effort {
         match self {
-            Self::State | Self::Commit => Effort::Dense,
+            Self::State => Effort::Densest,
+            Self::Commit => Effort::Dense,
             Self::Group => Effort::Fast,
         }
     }
