@@ -89,41 +89,49 @@ impl Committer {
             None => self.answer(batch, outcomes),
             Some(_) if base.is_immutable => self.answer_all(batch, &self.immutable()),
             Some(write) => {
-                let hooks = self.shared.hooks.clone();
-                let early = !hooks.has(Bug::SegmentsAfterHead);
-                if early && let Err(failure) = self.create_segments(&base, &write).await {
-                    return self.without_segments(batch, outcomes.len(), &failure, backoff);
-                }
                 let content = self.content(&base, &write);
-                self.shared.budget.spend(stored_bytes(&content));
-                let in_doubt = false;
                 let attempt = Attempt {
                     outcomes,
                     write,
                     content,
                     base,
                     generation,
-                    in_doubt,
+                    in_doubt: false,
                 };
-                let late = (!early).then(|| (attempt.base.clone(), attempt.write.segments.clone()));
-                let began = Instant::now();
-                let next = self.write(batch, attempt, backoff).await;
-                self.last_write_took = began.elapsed();
-                if !matches!(next, Next::AfterConflict) {
-                    // The same content in a later write of the batch gets names of its own.
-                    self.forget_posted();
-                }
-                if let Some((base, segments)) = late {
-                    let (id, owner) = (base.head.id(), &base.metadata);
-                    let made = &mut HashSet::new();
-                    let _ = self
-                        .shared
-                        .create_segments(id, &segments, owner, made)
-                        .await;
-                }
-                next
+                self.carry_out(batch, attempt, backoff).await
             }
         }
+    }
+
+    /// Makes the segments that the head names, then writes it.
+    async fn carry_out(
+        &mut self,
+        batch: &mut Vec<Pending>,
+        attempt: Attempt,
+        backoff: &mut Backoff,
+    ) -> Next {
+        let early = !self.shared.hooks.has(Bug::SegmentsAfterHead);
+        if early && let Err(failure) = self.create_segments(&attempt.base, &attempt.write).await {
+            return self.without_segments(batch, attempt.outcomes.len(), &failure, backoff);
+        }
+        self.shared.budget.spend(stored_bytes(&attempt.content));
+        let late = (!early).then(|| (attempt.base.clone(), attempt.write.segments.clone()));
+        let began = Instant::now();
+        let next = self.write(batch, attempt, backoff).await;
+        self.last_write_took = began.elapsed();
+        if !matches!(next, Next::AfterConflict) {
+            // The same content in a later write of the batch gets names of its own.
+            self.forget_posted();
+        }
+        if let Some((base, segments)) = late {
+            let (id, owner) = (base.head.id(), &base.metadata);
+            let made = &mut HashSet::new();
+            let _ = self
+                .shared
+                .create_segments(id, &segments, owner, made)
+                .await;
+        }
+        next
     }
 
     /// Answers what is known to be applied, or may be. `true`: that was all of the batch.

@@ -1,6 +1,6 @@
-//! Data travels as protobuf, which takes the server and its clients less than JSON with base64 in
-//! it. The messages here have only the fields that are needed: what is written goes as JSON where
-//! its metadata has anything else, and what was read is read once more as JSON.
+//! What every commit sends and reads travels as protobuf, which takes the server and its clients less than
+//! JSON with base64 in it. The messages here have only the fields that are needed. Where the metadata of
+//! a head has anything else, the head is written as JSON, and one that was read is read once more as JSON.
 
 mod messages;
 mod read;
