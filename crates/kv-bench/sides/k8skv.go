@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	typed "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/retry"
 )
 
 // The method of k8s-kv, with nothing of its rate limit: every put reads the ConfigMap, unpacks all
@@ -26,6 +27,7 @@ type bucket struct {
 	maps      typed.ConfigMapInterface
 	name      string
 	retries   bool
+	waits     bool
 	lock      sync.Mutex
 	conflicts atomic.Int64
 	requests  atomic.Int64
@@ -47,7 +49,7 @@ func openBucket(o options) (*bucket, error) {
 		return nil, err
 	}
 	config.QPS, config.Burst = 1_000_000, 1_000_000
-	b := &bucket{name: o.bucket, retries: o.retries}
+	b := &bucket{name: o.bucket, retries: o.retries, waits: o.waits}
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return counted{next, &b.requests}
 	})
@@ -60,13 +62,21 @@ func openBucket(o options) (*bucket, error) {
 }
 
 func (b *bucket) put(ctx context.Context, _ int, key string, value []byte) error {
-	for {
+	try := func() error {
 		err := b.putOnce(ctx, key, value)
-		if !errors.IsConflict(err) {
-			return err
+		if errors.IsConflict(err) {
+			b.conflicts.Add(1)
 		}
-		b.conflicts.Add(1)
-		if !b.retries {
+		return err
+	}
+	for {
+		var err error
+		if b.waits {
+			err = retry.RetryOnConflict(retry.DefaultRetry, try)
+		} else {
+			err = try()
+		}
+		if !b.retries || !errors.IsConflict(err) {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"sync"
 	"syscall"
@@ -31,9 +32,9 @@ type put func(ctx context.Context, task int, key string, value []byte) error
 
 type options struct {
 	kubeconfig, etcd, namespace, bucket, prefix string
-	tasks, keys, valueBytes                     int
+	tasks, keys, overwritten, valueBytes        int
 	seconds                                     float64
-	retries                                     bool
+	retries, waits                              bool
 	entries                                     string
 }
 
@@ -57,9 +58,11 @@ func run() error {
 	flags.StringVar(&o.prefix, "prefix", "", "what the keys begin with")
 	flags.IntVar(&o.tasks, "tasks", 1, "how many put at a time")
 	flags.IntVar(&o.keys, "keys", 100, "how many keys are written in turn by each task")
+	flags.IntVar(&o.overwritten, "overwritten", 0, "write any of so many first entries instead")
 	flags.IntVar(&o.valueBytes, "value-bytes", 100, "the size of a value")
 	flags.Float64Var(&o.seconds, "seconds", 2, "how long")
-	flags.BoolVar(&o.retries, "retries", false, "try again after a conflict")
+	flags.BoolVar(&o.retries, "retries", false, "try again after a conflict, at once")
+	flags.BoolVar(&o.waits, "waits", false, "wait before that as client-go recommends")
 	flags.StringVar(&o.entries, "entries", "", "a file with the entries to fill the bucket with")
 	if err := flags.Parse(os.Args[2:]); err != nil {
 		return err
@@ -99,10 +102,18 @@ func measure(side string, o options) (*result, error) {
 	}
 }
 
+// The key of a task's next put.
+func (o options) key(task, number int) string {
+	if o.overwritten > 0 {
+		return fmt.Sprintf("deployments/%07d", rand.IntN(o.overwritten))
+	}
+	return fmt.Sprintf("%skey-%d-%d", o.prefix, task, number%o.keys)
+}
+
 // Puts from several tasks for a while. What ends in the first tenth of the time is dropped as a warm-up.
 func drive(ctx context.Context, o options, put put) (*result, error) {
 	total := time.Duration(o.seconds * float64(time.Second))
-	begun := time.Now()
+	begun, spent := time.Now(), cpuSeconds()
 	measured, end := begun.Add(total/10), begun.Add(total)
 	found := &result{Micros: []int64{}, Seconds: end.Sub(measured).Seconds()}
 	var all sync.WaitGroup
@@ -114,7 +125,7 @@ func drive(ctx context.Context, o options, put put) (*result, error) {
 			calls := int64(0)
 			values := newNoise(int64(task) + begun.UnixNano())
 			for number := 0; time.Now().Before(end); number++ {
-				key := fmt.Sprintf("%skey-%d-%d", o.prefix, task, number%o.keys)
+				key := o.key(task, number)
 				value := values.bytes(o.valueBytes)
 				start := time.Now()
 				if err := put(ctx, task, key, value); err != nil {
@@ -135,7 +146,7 @@ func drive(ctx context.Context, o options, put put) (*result, error) {
 		})
 	}
 	all.Wait()
-	found.CPUSeconds = cpuSeconds()
+	found.CPUSeconds = cpuSeconds() - spent
 	return found, failed
 }
 

@@ -16,9 +16,8 @@ use kube::api::{Api, ObjectMeta, PostParams, WatchEvent, WatchParams};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::data::noise;
+use crate::data::{VALUE_BYTES, noise};
 use crate::drive::{Samples, drive};
-use crate::stores::VALUE_BYTES;
 
 /// What names the head and the lanes of a bucket, as a label of the lanes.
 const LABEL: &str = "kv-bench-lane-of";

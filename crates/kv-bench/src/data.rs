@@ -5,6 +5,9 @@ use kv_core::{Key, Transaction};
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 
+/// The size of the values that are put.
+pub(crate) const VALUE_BYTES: usize = 100;
+
 /// A value that nobody can compress, another one each time.
 pub(crate) fn fresh_noise(bytes: usize) -> Bytes {
     let mut value = vec![0; bytes];
@@ -49,6 +52,11 @@ pub(crate) fn document(seed: u64) -> Bytes {
         "history": history,
     });
     document.to_string().into()
+}
+
+/// Entries for a bucket of k8s-kv: values of the usual size that nobody can compress.
+pub(crate) fn contents(entries: u64) -> impl Iterator<Item = (String, Bytes)> {
+    (0..entries).map(|number| (entry_key(number).to_string(), noise(number, VALUE_BYTES)))
 }
 
 /// The puts of many entries, in transactions.

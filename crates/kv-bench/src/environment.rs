@@ -1,6 +1,7 @@
 //! Where the sides meet: the API server, its etcd, and a namespace of this run.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use http::Request;
@@ -66,6 +67,7 @@ impl Environment {
         let created = namespaces.create(&PostParams::default(), &wanted).await;
         created.context("the namespace could not be made")?;
         let progress = ProgressBar::new(0);
+        progress.enable_steady_tick(Duration::from_secs(1));
         progress.set_style(ProgressStyle::with_template(
             "{elapsed_precise} {bar:30} {pos}/{len} {msg}",
         )?);
@@ -87,7 +89,7 @@ impl Environment {
         self.progress.set_message(what.to_owned());
         self.progress.tick();
         if self.progress.is_hidden() {
-            eprintln!("{}/{count} {what}", index + 1);
+            eprintln!("{index}/{count} {what}");
         }
     }
 

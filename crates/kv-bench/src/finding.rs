@@ -1,5 +1,7 @@
 //! What was found about a goal.
 
+use std::ops::RangeInclusive;
+
 /// The figure that a goal asks for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bound {
@@ -20,8 +22,8 @@ pub(crate) struct Finding {
     pub(crate) unit: &'static str,
     pub(crate) bound: Bound,
     /// For a count of requests or bytes, which hardly depends on the machine: what a worse one is
-    /// a regression of.
-    regression: Option<Bound>,
+    /// a regression of, and so is one that cannot be: what counts does not count any more.
+    regression: Option<RangeInclusive<f64>>,
 }
 
 impl Finding {
@@ -42,15 +44,9 @@ impl Finding {
         self
     }
 
-    /// A count, which is to be as good as the goal.
-    pub(crate) fn count(self) -> Self {
-        let bound = self.bound;
-        self.count_within(bound)
-    }
-
-    /// A count that is near its goal, so that chance decides whether it is reached.
-    pub(crate) fn count_within(mut self, bound: Bound) -> Self {
-        self.regression = Some(bound);
+    /// A count, and what it has to be, whatever the goal.
+    pub(crate) fn count_within(mut self, expected: RangeInclusive<f64>) -> Self {
+        self.regression = Some(expected);
         self
     }
 
@@ -65,19 +61,20 @@ impl Finding {
     }
 
     pub(crate) fn is_reached(&self) -> bool {
-        self.is_within(self.bound)
-    }
-
-    pub(crate) fn is_regression(&self) -> bool {
-        self.regression.is_some_and(|bound| !self.is_within(bound))
-    }
-
-    fn is_within(&self, bound: Bound) -> bool {
-        match bound {
+        match self.bound {
             Bound::AtMost(most) => self.value <= most,
             Bound::AtLeast(least) => self.value >= least,
             Bound::None => true,
         }
+    }
+
+    pub(crate) fn is_count(&self) -> bool {
+        self.regression.is_some()
+    }
+
+    pub(crate) fn is_regression(&self) -> bool {
+        let expected = self.regression.as_ref();
+        expected.is_some_and(|expected| !expected.contains(&self.value))
     }
 
     pub(crate) fn wanted(&self) -> String {
@@ -100,5 +97,23 @@ impl Finding {
         };
         let space = if self.unit == "x" { "" } else { " " };
         format!("{value:.digits$}{space}{}", self.unit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Bound, Finding};
+
+    #[test]
+    fn a_count_is_a_regression_that_is_worse_or_cannot_be() {
+        let requests = |value| Finding::ratio(1, "requests", value, Bound::AtMost(2.0));
+        let is_regression = |value| requests(value).count_within(1.0..=1.1).is_regression();
+        assert_eq!(
+            [0.0, 1.0, 1.1, 1.2].map(is_regression),
+            [true, false, false, true]
+        );
+        assert!(is_regression(f64::NAN));
+        // A time is never one.
+        assert!(!requests(3.0).is_count() && !requests(3.0).is_regression());
     }
 }

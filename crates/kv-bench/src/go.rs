@@ -35,6 +35,16 @@ pub(crate) struct Turn {
     pub(crate) cpu_seconds: f64,
 }
 
+/// When a put is tried again that has met a conflict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Retry {
+    AtOnce,
+    /// As client-go recommends where several clients change one object: about 10 ms later.
+    ///
+    /// <https://pkg.go.dev/k8s.io/client-go/util/retry#pkg-variables>
+    AfterWait,
+}
+
 #[derive(Deserialize)]
 struct Stored {
     stored: u64,
@@ -57,27 +67,32 @@ impl GoSides {
         read(command).await
     }
 
-    /// Puts as k8s-kv does, with tasks that share a handle.
+    /// Puts as k8s-kv does, under any of the first entries, with tasks that share a handle.
     pub(crate) async fn k8s_kv(
         &self,
         bucket: &str,
+        entries: u64,
         tasks: usize,
         turn: Duration,
     ) -> anyhow::Result<Turn> {
-        read(self.k8s_kv_command(bucket, tasks, turn)).await
+        let mut command = self.k8s_kv_command(bucket, tasks, turn);
+        command.arg(format!("--overwritten={entries}"));
+        read(command).await
     }
 
-    /// The same in one of several processes, which try again after a conflict.
+    /// The same in one of several processes, each with keys of its own, which try again after a conflict.
     pub(crate) async fn k8s_kv_process(
         &self,
         bucket: &str,
         number: usize,
         tasks: usize,
         turn: Duration,
+        retry: Retry,
     ) -> anyhow::Result<Turn> {
         let mut command = self.k8s_kv_command(bucket, tasks, turn);
         let prefix = format!("process-{number}-");
         command.args(["--retries", "--keys=1", "--prefix", &prefix]);
+        command.args((retry == Retry::AfterWait).then_some("--waits"));
         read(command).await
     }
 

@@ -32,10 +32,11 @@ mod workers;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{Parser, Subcommand};
 
 use crate::environment::Environment;
+use crate::finding::Finding;
 use crate::rounds::Effort;
 
 /// What a store on ConfigMaps costs, next to the other ways.
@@ -57,8 +58,8 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Compare {
-    /// The goals to look at, by number; all, unless some are named
-    goals: Vec<u8>,
+    /// The goals to look at, by number or name; all, unless some are given
+    goals: Vec<String>,
     /// A look of a few minutes: fewer and shorter rounds, fewer rows
     #[arg(long)]
     quick: bool,
@@ -97,17 +98,54 @@ impl Compare {
             page::write(folder, &report, effort, begun.elapsed())
                 .context("the page could not be written")?;
         }
-        let regressions: Vec<&str> = report
-            .findings
-            .iter()
-            .filter(|finding| finding.is_regression())
-            .map(|finding| finding.what.as_str())
-            .collect();
-        anyhow::ensure!(
-            !self.judge_counts || regressions.is_empty(),
-            "a regression of requests or bytes: {}",
-            regressions.join("; ")
-        );
+        if self.judge_counts {
+            judge_counts(&report.findings)?;
+        }
         Ok(())
+    }
+}
+
+/// Fails where a count is a regression, and where nothing was counted.
+fn judge_counts(findings: &[Finding]) -> anyhow::Result<()> {
+    let counts: Vec<&Finding> = findings.iter().filter(|one| one.is_count()).collect();
+    let regressions: Vec<String> = counts
+        .iter()
+        .filter(|finding| finding.is_regression())
+        .map(|finding| format!("{}: {}", finding.what, finding.found()))
+        .collect();
+    ensure!(
+        !counts.is_empty(),
+        "nothing of requests or bytes was counted"
+    );
+    ensure!(
+        regressions.is_empty(),
+        "a regression of requests or bytes: {}",
+        regressions.join("; ")
+    );
+    eprintln!(
+        "{} counts of requests or bytes are as expected",
+        counts.len()
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::judge_counts;
+    use crate::finding::{Bound, Finding};
+
+    #[test]
+    fn counts_are_judged_where_there_are_any() {
+        let finding = |value| Finding::ratio(1, "requests", value, Bound::AtMost(1.0));
+        let judged = |findings: &[Finding]| judge_counts(findings).map_err(|one| one.to_string());
+        assert_eq!(
+            judged(&[finding(1.0)]).unwrap_err(),
+            "nothing of requests or bytes was counted"
+        );
+        assert!(judged(&[finding(1.1).count_within(1.0..=1.2)]).is_ok());
+        assert_eq!(
+            judged(&[finding(1.5).count_within(1.0..=1.2)]).unwrap_err(),
+            "a regression of requests or bytes: requests: 1.50x"
+        );
     }
 }

@@ -3,21 +3,44 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::Deserialize;
 
 use crate::environment::Places;
 
 /// etcd's metrics, and the time that the processes have spent.
 #[derive(Clone, Debug)]
 pub(crate) struct Servers {
-    metrics: String,
+    etcd_url: String,
     apiserver: u32,
     etcd: u32,
+}
+
+/// What etcd has of some objects.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stored {
+    pub(crate) objects: u64,
+    pub(crate) bytes: u64,
+}
+
+#[derive(Deserialize)]
+struct Range {
+    #[serde(default)]
+    kvs: Vec<Pair>,
+}
+
+#[derive(Deserialize)]
+struct Pair {
+    key: String,
+    #[serde(default)]
+    value: String,
 }
 
 impl Servers {
     pub(crate) fn new(places: &Places) -> Self {
         Self {
-            metrics: format!("{}/metrics", places.etcd),
+            etcd_url: places.etcd.clone(),
             apiserver: places.apiserver_pid,
             etcd: places.etcd_pid,
         }
@@ -25,7 +48,7 @@ impl Servers {
 
     /// What etcd tells of itself.
     pub(crate) async fn metrics(&self) -> anyhow::Result<String> {
-        let url = self.metrics.clone();
+        let url = format!("{}/metrics", self.etcd_url);
         let text = tokio::task::spawn_blocking(move || {
             ureq::get(&url).call()?.body_mut().read_to_string()
         });
@@ -39,6 +62,37 @@ impl Servers {
         let bytes = sum_of(&text, name, &[]);
         ensure!(bytes > 0.0, "etcd has no metric {name}");
         Ok(bytes)
+    }
+
+    /// The bytes of keys and values that etcd has now under a prefix, and how many these are. An object is
+    /// there as the API server stores it, with all of its metadata.
+    ///
+    /// <https://etcd.io/docs/v3.6/dev-guide/api_grpc_gateway/>
+    pub(crate) async fn stored(&self, prefix: &str) -> anyhow::Result<Stored> {
+        let url = format!("{}/v3/kv/range", self.etcd_url);
+        // Ends before the first key that does not begin with the prefix.
+        let mut end = prefix.as_bytes().to_vec();
+        *end.last_mut().context("a prefix")? += 1;
+        let request = serde_json::json!({
+            "key": BASE64_STANDARD.encode(prefix),
+            "range_end": BASE64_STANDARD.encode(end),
+        });
+        let range = tokio::task::spawn_blocking(move || {
+            ureq::post(&url)
+                .send(request.to_string())?
+                .body_mut()
+                .read_to_vec()
+        });
+        let range: Range = serde_json::from_slice(&range.await?.context("etcd was not read")?)?;
+        let mut stored = Stored::default();
+        for pair in &range.kvs {
+            stored.objects += 1;
+            for part in [&pair.key, &pair.value] {
+                stored.bytes += BASE64_STANDARD.decode(part)?.len() as u64;
+            }
+        }
+        ensure!(stored.objects > 0, "etcd has nothing under {prefix}");
+        Ok(stored)
     }
 
     /// The seconds of processor time of both servers.

@@ -9,12 +9,9 @@ use kv_configmap::{Buckets, ConfigMapStore};
 use kv_core::OpenMode;
 use kv_core::prelude::*;
 
-use crate::data::{entry_key, fresh_noise, noise, transactions};
+use crate::data::{VALUE_BYTES, entry_key, fresh_noise, noise, transactions};
 use crate::drive::{Samples, drive};
 use crate::rounds::Side;
-
-/// The size of the values that are put.
-pub(crate) const VALUE_BYTES: usize = 100;
 
 /// A new bucket.
 pub(crate) async fn create(buckets: &Buckets, name: &str) -> anyhow::Result<Arc<ConfigMapStore>> {

@@ -25,12 +25,11 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::combined::Combined;
 use crate::counting::{Counter, counted_client};
-use crate::data::fresh_noise;
+use crate::data::{VALUE_BYTES, fresh_noise};
 use crate::drive::{Samples, drive};
 use crate::environment::config;
 use crate::opened::Opened;
 use crate::server::memory_bytes;
-use crate::stores::VALUE_BYTES;
 
 #[derive(Debug, Args)]
 pub(crate) struct Worker {
@@ -241,25 +240,24 @@ async fn open(buckets: &Buckets, bucket: &str) -> anyhow::Result<()> {
     let store = buckets.open(bucket, OpenMode::Open).await?;
     let cached = GetOptions::default().with_consistency(kv_core::Consistency::Cached);
     let _ = store.get_opts(&crate::data::entry_key(0), cached).await?;
-    let micros = start.elapsed().as_micros() as u64;
+    let took = start.elapsed();
     let entries = store.usage().await?.entries;
-    // What the allocator has to give back, it has given back by then.
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    tell(&Opened {
-        micros,
-        entries,
-        held_bytes: memory_bytes("VmRSS")?.saturating_sub(before),
-        peak_bytes: memory_bytes("VmHWM")?.saturating_sub(before),
-    })
+    tell_opened(took, entries, before).await
 }
 
 async fn open_raw(client: Client, namespace: &str, bucket: &str) -> anyhow::Result<()> {
     let before = memory_bytes("VmRSS")?;
     let start = Instant::now();
     let entries = crate::opened::by_hand(client, namespace, bucket).await?;
+    tell_opened(start.elapsed(), entries.len() as u64, before).await
+}
+
+async fn tell_opened(took: Duration, entries: u64, before: u64) -> anyhow::Result<()> {
+    // What the allocator has to give back, it has given back by then.
+    tokio::time::sleep(Duration::from_millis(200)).await;
     tell(&Opened {
-        micros: start.elapsed().as_micros() as u64,
-        entries: entries.len() as u64,
+        micros: took.as_micros() as u64,
+        entries,
         held_bytes: memory_bytes("VmRSS")?.saturating_sub(before),
         peak_bytes: memory_bytes("VmHWM")?.saturating_sub(before),
     })

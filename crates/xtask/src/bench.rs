@@ -14,8 +14,8 @@ use crate::workspace::Workspace;
 /// The comparison of the sides.
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
-    /// The goals to look at, by number; all, unless some are named
-    goals: Vec<u8>,
+    /// The goals to look at, by number or name; all, unless some are given
+    goals: Vec<String>,
     /// A look of a few minutes, which writes no page
     #[arg(long)]
     quick: bool,
@@ -52,7 +52,7 @@ impl Bench {
         let mut command = Command::new(workspace.target.join("release/kv-bench"));
         command
             .arg("compare")
-            .args(self.goals.iter().map(u8::to_string))
+            .args(&self.goals)
             .arg("--kubeconfig")
             .arg(guard.kubeconfig())
             .args(["--etcd", etcd])

@@ -149,20 +149,22 @@ fn judge(points: &[Grown]) -> Vec<Finding> {
             last.entries, first.entries
         )
     };
-    let exponent = |figure: fn(&Grown) -> f64| {
-        let logs = points
-            .iter()
-            .map(|point| ((point.entries as f64).ln(), figure(point).ln()));
-        format!("{:.3}", slope(&logs.collect::<Vec<_>>()))
+    let logs = |figure: fn(&Grown) -> f64| -> Vec<(f64, f64)> {
+        let log = |point: &Grown| ((point.entries as f64).ln(), figure(point).ln());
+        points.iter().map(log).collect()
     };
     let grows = |name: &str, figure: fn(&Grown) -> f64, bound: Bound| {
+        let logs = logs(figure);
+        let end = &logs[logs.len().saturating_sub(2)..];
         Finding::ratio(14, what(name), figure(last) / figure(first), bound)
-            .side("exponent", exponent(figure))
+            .side("exponent", format!("{:.3}", slope(&logs)))
+            .side("of the last step", format!("{:.3}", slope(end)))
     };
     let bound = Bound::AtMost(logarithms);
     vec![
+        grows("put p50", |point| point.samples.p50(), Bound::None),
         grows("put p99", |point| point.samples.p99(), bound),
-        grows("bytes a put", Grown::bytes_a_put, bound).count(),
+        grows("bytes a put", Grown::bytes_a_put, bound).count_within(0.2..=logarithms),
         grows("opening", Grown::opening, Bound::None),
         grows("memory", Grown::memory, Bound::None),
     ]
@@ -215,7 +217,7 @@ async fn capacity(env: &Environment) -> anyhow::Result<[Finding; 2]> {
         Bound::AtLeast(64.0),
     );
     let holds = finding
-        .count()
+        .count_within(64.0..=100.0)
         .side("ours", size(stored))
         .side("k8s-kv", size(K8S_KV_BYTES));
     Ok([holds, flat.side("full", p50(0)).side("empty", p50(1))])

@@ -64,7 +64,9 @@ pub(super) async fn reads(env: &Environment, report: &mut Report) -> anyhow::Res
         requests,
         Bound::AtMost(0.0),
     );
-    report.findings.push(finding.figure("requests").count());
+    report
+        .findings
+        .push(finding.figure("requests").count_within(0.0..=0.0));
     let finding = Finding::ratio(
         8,
         "listing of 100, an entry",

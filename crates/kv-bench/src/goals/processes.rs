@@ -8,12 +8,13 @@ use futures::future::try_join_all;
 use kv_core::prelude::*;
 
 use super::{Report, rate};
-use crate::data::noise;
+use crate::data::{VALUE_BYTES, noise};
 use crate::drive::Samples;
 use crate::environment::Environment;
 use crate::finding::{Bound, Finding};
+use crate::go::Retry;
 use crate::rounds::median;
-use crate::stores::{VALUE_BYTES, filled};
+use crate::stores::filled;
 use crate::{worker, workers};
 
 const PROCESSES: usize = 16;
@@ -38,6 +39,8 @@ struct Round {
     ours: Crowd,
     with_budgets: Crowd,
     k8s_kv: Crowd,
+    /// The same where each waits before it tries again.
+    k8s_kv_waiting: Option<Crowd>,
     /// Puts a second of a process that is alone.
     alone: f64,
     /// The same of processes that have one of them write for all, by hand.
@@ -62,11 +65,20 @@ impl Round {
             1 => Some(workers::put_combined(env, &bucket, PROCESSES, turn).await?),
             _ => None,
         };
+        let k8s_kv_waiting = match tasks {
+            1 => {
+                let bucket = format!("{bucket}-k8s-kv-waiting");
+                Some(theirs(env, &bucket, tasks, longer, Retry::AfterWait).await?)
+            }
+            _ => None,
+        };
         let with_budgets = format!("{bucket}-budgets");
+        let k8s_kv = format!("{bucket}-k8s-kv");
         let all = (PROCESSES, tasks);
         Ok(Self {
             ours: ours(env, &bucket, all, longer, false).await?,
-            k8s_kv: theirs(env, &format!("{bucket}-k8s-kv"), tasks, longer).await?,
+            k8s_kv: theirs(env, &k8s_kv, tasks, longer, Retry::AtOnce).await?,
+            k8s_kv_waiting,
             with_budgets: ours(env, &with_budgets, all, longer, true).await?,
             alone: alone.total(),
             combined,
@@ -97,10 +109,17 @@ impl Round {
                 limit(rounds, |round| Some(round.alone)),
             );
         let faster = match tasks {
-            1 => faster.side(
-                "one writing for all, by hand",
-                limit(rounds, |round| round.combined),
-            ),
+            1 => faster
+                .side(
+                    "one writing for all, by hand",
+                    limit(rounds, |round| round.combined),
+                )
+                .side(
+                    "k8s-kv, waiting before it tries again",
+                    limit(rounds, |round| {
+                        round.k8s_kv_waiting.as_ref().map(Crowd::total)
+                    }),
+                ),
             _ => faster,
         };
         let slowest = of(|round| round.ours.slowest_to_mean());
@@ -190,10 +209,11 @@ async fn theirs(
     bucket: &str,
     tasks: usize,
     turn: Duration,
+    retry: Retry,
 ) -> anyhow::Result<Crowd> {
     let entries = (0..ENTRIES).map(|number| (format!("key {number}"), content(number)));
     env.go.fill(bucket, entries).await?;
-    let process = |number| env.go.k8s_kv_process(bucket, number, tasks, turn);
+    let process = |number| env.go.k8s_kv_process(bucket, number, tasks, turn, retry);
     let found = try_join_all((0..PROCESSES).map(process)).await?;
     let conflicts: u64 = found.iter().map(|process| process.conflicts).sum();
     let puts: u64 = found.iter().map(|process| process.calls).sum();

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::ensure;
+use kv_configmap::ConfigMapStore;
+use kv_core::OpenMode;
 use kv_core::prelude::*;
 
 use super::{Report, rate, size, time};
-use crate::data::entry_key;
+use crate::data::{VALUE_BYTES, entry_key, fresh_noise};
 use crate::drive::{Samples, drive};
 use crate::environment::Environment;
 use crate::finding::{Bound, Finding};
@@ -19,16 +22,10 @@ pub(super) async fn linearizable(env: &Environment, report: &mut Report) -> anyh
     let effort = env.effort.finer();
     let turn = effort.turn;
     let raw = RawMap::create(env.client()?, &env.namespace, "raw-get").await?;
-    let mut sides = vec![Side::new("raw GET", move || {
-        let raw = raw.clone();
-        drive(1, turn, move |_, _| {
-            let raw = raw.clone();
-            async move { raw.get().await }
-        })
-    })];
+    let mut sides = vec![raw_side(raw, turn)];
     let mut stores = Vec::new();
     for bytes in SIZES {
-        let (store, _) = of_size(&env.buckets()?, &format!("gets-{bytes}"), bytes).await?;
+        let (store, _) = of_size(&env.buckets()?, &bucket(bytes), bytes).await?;
         sides.push(get_side(size(bytes as f64), &store, 1, turn));
         stores.push(store);
     }
@@ -55,7 +52,58 @@ pub(super) async fn linearizable(env: &Environment, report: &mut Report) -> anyh
             .side("64 tasks", rate(measured.median(4, Samples::rate)))
             .side("one", rate(measured.median(1, Samples::rate))),
     );
+    let finding = while_others_write(env, &stores[0]).await?;
+    report.findings.push(finding);
     Ok(())
+}
+
+fn bucket(bytes: u64) -> String {
+    format!("gets-{bytes}")
+}
+
+/// Gets of what is written at the same time: each finds another head, as long as heads are while commits
+/// wait in them to be flushed.
+async fn while_others_write(
+    env: &Environment,
+    store: &Arc<ConfigMapStore>,
+) -> anyhow::Result<Finding> {
+    const BETWEEN_PUTS: Duration = Duration::from_millis(5);
+    let effort = env.effort.finer();
+    let raw = RawMap::create(env.client()?, &env.namespace, "raw-get-written").await?;
+    let buckets = env.buckets()?;
+    let writer = buckets.open(&bucket(SIZES[0]), OpenMode::Open).await?;
+    let written = raw.clone();
+    let writing = tokio::spawn(async move {
+        for number in 0.. {
+            let value = fresh_noise(VALUE_BYTES);
+            writer.put(entry_key(number % 500), value.clone()).await?;
+            written.patch(number, value.to_vec()).await?;
+            tokio::time::sleep(BETWEEN_PUTS).await;
+        }
+        anyhow::Ok(())
+    });
+    let mut sides = [
+        get_side("ours", store, 1, effort.turn),
+        raw_side(raw, effort.turn),
+    ];
+    let measured = interleave(effort, &mut sides).await?;
+    ensure!(!writing.is_finished(), "who writes meanwhile has failed");
+    writing.abort();
+    let [ours, theirs] = [0, 1].map(|side| time(measured.median(side, Samples::p50)));
+    let what = "get p50 to a raw 1 KiB GET, while somebody else puts";
+    let ratio = measured.ratio(0, 1, Samples::p50);
+    let finding = Finding::ratio(7, what, ratio, Bound::None);
+    Ok(finding.side("ours", ours).side("raw GET", theirs))
+}
+
+fn raw_side<'a>(raw: RawMap, turn: Duration) -> Side<'a> {
+    Side::new("raw GET", move || {
+        let raw = raw.clone();
+        drive(1, turn, move |_, _| {
+            let raw = raw.clone();
+            async move { raw.get().await }
+        })
+    })
 }
 
 fn get_side<'a, S: KvStore + 'static>(

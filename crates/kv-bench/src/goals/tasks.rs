@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kv_configmap::{Buckets, ConfigMapStore};
 
 use super::{Report, rate};
-use crate::data::{fresh_noise, noise};
+use crate::data::{VALUE_BYTES, contents, fresh_noise};
 use crate::drive::{Samples, drive};
 use crate::environment::Environment;
 use crate::finding::{Bound, Finding};
@@ -13,15 +13,15 @@ use crate::manager;
 use crate::page::Curve;
 use crate::raw::RawMap;
 use crate::rounds::{Measured, Side, interleave};
-use crate::stores::{VALUE_BYTES, create, puts};
+use crate::stores::{create, puts};
 use crate::times::ServerTimes;
 
 const K8S_KV: &str = "tasks-k8s-kv";
+const K8S_KV_ENTRIES: u64 = 100;
 
 /// So many as goals ask for, and fewer for the chart.
 pub(super) async fn tasks(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
-    let content = (0..100).map(|number| (format!("key {number}"), noise(number, 100)));
-    env.go.fill(K8S_KV, content).await?;
+    env.go.fill(K8S_KV, contents(K8S_KV_ENTRIES)).await?;
     let mut curves = [Curve::throughput("this store"), Curve::throughput("etcd")];
     for tasks in [1, 8, 64, 512] {
         let store = create(&env.buckets()?, &format!("tasks-{tasks}")).await?;
@@ -101,8 +101,8 @@ fn k8s_kv(env: &Environment) -> Side<'_> {
     // A put of theirs takes about a second.
     let turn = env.effort.turn * 2;
     Side::new("k8s-kv", move || async move {
-        let found = env.go.k8s_kv(K8S_KV, 64, turn).await?;
-        Ok(found.samples)
+        let found = env.go.k8s_kv(K8S_KV, K8S_KV_ENTRIES, 64, turn);
+        Ok(found.await?.samples)
     })
 }
 
