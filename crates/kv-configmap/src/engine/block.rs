@@ -47,7 +47,7 @@ pub(super) fn compress(raw: &[u8], effort: Effort) -> Option<Bytes> {
     let fast = FAST.with_borrow_mut(|kept| kept.as_mut().ok()?.compress(raw).ok())?;
     // What a fast look finds little in is noise, as a rule: tokens, hashes, what is compressed or
     // encrypted already. A long one takes several times as long and finds a few hundredths more.
-    let is_noise = fast.len() > raw.len() / 5 * 4;
+    let is_noise = fast.len() > raw.len() / 3 * 2;
     let block = match effort {
         Effort::Dense | Effort::Densest if !is_noise => {
             drop(fast);
