@@ -40,7 +40,7 @@ use crate::environment::Environment;
 use crate::finding::Finding;
 use crate::rounds::Effort;
 
-/// glibc's takes a fifth of the rate where hundreds of tasks put: `docs/operations.md`.
+/// glibc's slows hundreds of tasks down that put at once: `docs/operations.md`.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 

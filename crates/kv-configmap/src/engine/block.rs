@@ -20,8 +20,8 @@ pub(super) enum Effort {
 
 impl Effort {
     /// The time that a put takes, and the density, in `docs/benchmark` judge the choice. Level 1 is no
-    /// faster than 2, and misses most of what repeats far away. Half a megabyte of JSON takes 22 ms with
-    /// 12, 32 with 15, which makes a twentieth less of it, and 140 with 16, for as much again.
+    /// faster than 2, and misses most of what repeats far away. A merge
+    /// with 16 takes several times as long as with 15.
     fn level(self) -> i32 {
         match self {
             Self::Fast => 2,
