@@ -22,6 +22,11 @@ pub(crate) fn noise(seed: u64, bytes: usize) -> Bytes {
     value.into()
 }
 
+/// The value of an entry that a bucket is filled with, of the usual size.
+pub(crate) fn entry_value(number: u64) -> Bytes {
+    noise(number, VALUE_BYTES)
+}
+
 pub(crate) fn key(text: impl AsRef<str>) -> Key {
     Key::new(text.as_ref()).expect("a valid key")
 }
@@ -56,7 +61,7 @@ pub(crate) fn document(seed: u64) -> Bytes {
 
 /// Entries for a bucket of k8s-kv: values of the usual size that nobody can compress.
 pub(crate) fn contents(entries: u64) -> impl Iterator<Item = (String, Bytes)> {
-    (0..entries).map(|number| (entry_key(number).to_string(), noise(number, VALUE_BYTES)))
+    (0..entries).map(|number| (entry_key(number).to_string(), entry_value(number)))
 }
 
 /// The puts of many entries, in transactions.

@@ -41,6 +41,15 @@ impl Effort {
         }
     }
 
+    /// As much time in a single round.
+    pub(crate) fn in_one_round(self) -> Self {
+        Self {
+            rounds: 1,
+            turn: self.turn * self.rounds as u32,
+            ..self
+        }
+    }
+
     /// As much time in more rounds: the machine's pace changes from second to second, and what is
     /// compared is to meet the same one.
     pub(crate) fn finer(self) -> Self {

@@ -254,7 +254,7 @@ async fn open_raw(client: Client, namespace: &str, bucket: &str) -> anyhow::Resu
 
 async fn tell_opened(took: Duration, entries: u64, before: u64) -> anyhow::Result<()> {
     // What the allocator has to give back, it has given back by then.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
     tell(&Opened {
         micros: took.as_micros() as u64,
         entries,

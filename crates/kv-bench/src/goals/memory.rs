@@ -13,7 +13,7 @@ use kv_core::prelude::*;
 use kv_core::{Consistency, GetOptions, ListOptions, Revision};
 
 use super::{Report, time};
-use crate::data::{entry_key, noise};
+use crate::data::{entry_key, entry_value};
 use crate::environment::Environment;
 use crate::finding::{Bound, Finding};
 use crate::rounds::median;
@@ -25,7 +25,7 @@ const BATCH: u64 = 1_000;
 /// Goals 6 and 8: cached gets next to a map, and listings, while others write.
 pub(super) async fn reads(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
     let (buckets, counter) = env.counted_buckets()?;
-    let store = filled(&buckets, "cached", ENTRIES, |number| noise(number, 100)).await?;
+    let store = filled(&buckets, "cached", ENTRIES, entry_value).await?;
     let map: BTreeMap<Key, Bytes> = entries().map(|entry| (entry.key, entry.value)).collect();
     // The follower starts with the first cached read.
     cached_gets(&store, &keys()).await?;
@@ -129,7 +129,7 @@ async fn measure(
 fn entries() -> impl Iterator<Item = Entry> {
     (0..ENTRIES).map(|number| Entry {
         key: entry_key(number),
-        value: noise(number, 100),
+        value: entry_value(number),
         revision: Revision::new(1),
         expires_at: None,
     })
@@ -180,7 +180,7 @@ impl Writers {
                 while !stop.load(Ordering::Relaxed) {
                     pace.tick().await;
                     store
-                        .put(entry_key(task * 100 + count % 100), noise(count, 100))
+                        .put(entry_key(task * 100 + count % 100), entry_value(count))
                         .await?;
                     count += 1;
                 }

@@ -68,7 +68,7 @@ pub(super) async fn opening(env: &Environment, report: &mut Report) -> anyhow::R
 }
 
 pub(super) async fn open(env: &Environment, bucket: &str, task: &str) -> anyhow::Result<Opened> {
-    Running::start(env, bucket, &[task.to_owned()])?
+    Running::start_lean(env, bucket, &[task.to_owned()])?
         .found()
         .await
 }

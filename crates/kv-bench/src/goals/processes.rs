@@ -3,17 +3,16 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use bytes::Bytes;
 use futures::future::try_join_all;
 use kv_core::prelude::*;
 
 use super::{Report, rate};
-use crate::data::{VALUE_BYTES, noise};
+use crate::data::{contents, entry_value};
 use crate::drive::Samples;
 use crate::environment::Environment;
 use crate::finding::{Bound, Finding};
 use crate::go::Retry;
-use crate::rounds::median;
+use crate::rounds::{Effort, median};
 use crate::stores::filled;
 use crate::{worker, workers};
 
@@ -23,11 +22,15 @@ const PROCESSES: usize = 16;
 const ENTRIES: u64 = 40;
 
 pub(super) async fn processes(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
-    let all: &[usize] = if env.effort.is_quick { &[1] } else { &[1, 8] };
+    // Processes begin with finding out which of them writes for all: a short turn has little but that.
+    let (all, effort): (&[usize], Effort) = match env.effort.is_quick {
+        true => (&[1], env.effort.in_one_round()),
+        false => (&[1, 8], env.effort),
+    };
     for &tasks in all {
         let mut rounds = Vec::new();
-        for round in 0..env.effort.rounds {
-            rounds.push(Round::measure(env, round, tasks).await?);
+        for round in 0..effort.rounds {
+            rounds.push(Round::measure(env, round, tasks, effort.turn * 2).await?);
         }
         report.findings.extend(Round::judge(&rounds, tasks));
     }
@@ -58,9 +61,13 @@ struct Crowd {
 }
 
 impl Round {
-    async fn measure(env: &Environment, round: usize, tasks: usize) -> anyhow::Result<Self> {
+    async fn measure(
+        env: &Environment,
+        round: usize,
+        tasks: usize,
+        turn: Duration,
+    ) -> anyhow::Result<Self> {
         let bucket = format!("processes-{tasks}-{round}");
-        let turn = env.effort.turn * 2;
         // Each process is to have had several turns, also where few get through.
         let longer = turn * 2;
         let alone = ours(env, &format!("{bucket}-alone"), (1, tasks), turn, false).await?;
@@ -174,10 +181,6 @@ impl Crowd {
     }
 }
 
-fn content(number: u64) -> Bytes {
-    noise(number, VALUE_BYTES)
-}
-
 async fn ours(
     env: &Environment,
     bucket: &str,
@@ -185,7 +188,7 @@ async fn ours(
     turn: Duration,
     has_budget: bool,
 ) -> anyhow::Result<Crowd> {
-    let store = filled(&env.buckets()?, bucket, ENTRIES, content).await?;
+    let store = filled(&env.buckets()?, bucket, ENTRIES, entry_value).await?;
     let found = workers::put_processes(env, bucket, processes, tasks, turn, has_budget).await?;
     // Each task counts up under its own key: what is stored last is what it has put.
     for (number, process) in found.iter().enumerate() {
@@ -211,8 +214,7 @@ async fn theirs(
     turn: Duration,
     retry: Retry,
 ) -> anyhow::Result<Crowd> {
-    let entries = (0..ENTRIES).map(|number| (format!("key {number}"), content(number)));
-    env.go.fill(bucket, entries).await?;
+    env.go.fill(bucket, contents(ENTRIES)).await?;
     let process = |number| env.go.k8s_kv_process(bucket, number, tasks, turn, retry);
     let found = try_join_all((0..PROCESSES).map(process)).await?;
     let conflicts: u64 = found.iter().map(|process| process.conflicts).sum();

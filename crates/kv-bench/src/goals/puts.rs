@@ -10,7 +10,7 @@ use kv_redb::RedbStore;
 
 use super::{Report, rate, size, time};
 use crate::counting::Counts;
-use crate::data::{VALUE_BYTES, contents, fresh_noise, noise};
+use crate::data::{VALUE_BYTES, contents, entry_value, fresh_noise};
 use crate::drive::{Samples, drive, repeat};
 use crate::environment::Environment;
 use crate::finding::{Bound, Finding};
@@ -204,8 +204,7 @@ pub(super) async fn next_to_k8s_kv(env: &Environment, report: &mut Report) -> an
         let bucket = format!("next-{entries}");
         let k8s_kv = format!("{bucket}-k8s-kv");
         let stored = env.go.fill(&k8s_kv, contents(entries)).await?;
-        let value = |number| noise(number, VALUE_BYTES);
-        let ours = filled(&env.buckets()?, &bucket, entries, value).await?;
+        let ours = filled(&env.buckets()?, &bucket, entries, entry_value).await?;
         let raw = RawMap::create(env.client()?, &env.namespace, &format!("{bucket}-raw")).await?;
         let mut sides = [
             put_side("ours", &ours, entries, turn),
