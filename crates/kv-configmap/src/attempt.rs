@@ -4,13 +4,15 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use kv_core::backend::Backoff;
-use kv_core::{Clock, Commit, Error, Result};
+use kv_core::{Clock, Commit, Error, Result, Transaction};
 use tokio::time::{Duration, Instant};
 
 use crate::api::{Content, stored_bytes};
 use crate::committer::{AFTER_FAILURE, Committer, Fate, Pending, Scope, content_bytes};
 use crate::describe::describe_head;
-use crate::engine::{BatchId, BucketId, Forwarded, Head, Proposal, Request, Write, propose};
+use crate::engine::{
+    BatchId, BucketId, Forwarded, Head, Layout, Proposal, Request, Write, propose,
+};
 use crate::failure::{Failure, FailureKind};
 use crate::hooks::{Bug, CrashPoint};
 use crate::known::{Known, Present};
@@ -176,32 +178,18 @@ impl Committer {
             writer: self.writer,
             counter: self.counter,
         };
-        let most = match self.scope {
-            Scope::All | Scope::AllInHead => batch.len(),
-            Scope::One => 1,
-        };
-        let transactions: Vec<_> = batch[..most.min(batch.len())]
-            .iter()
-            .map(|pending| pending.request.transaction.clone())
-            .collect();
-        let values: usize = transactions
-            .iter()
-            .map(|transaction| content_bytes(transaction))
-            .sum();
-        let others = forwarded.iter().flat_map(|one| &one.transactions);
-        let others: usize = others.map(|one| content_bytes(one)).sum();
-        let bytes = base.head.bytes_to_encode() + values + others;
+        let transactions = self.in_scope(batch);
+        let theirs = forwarded.iter().flat_map(|one| &one.transactions);
+        let values = transactions.iter().chain(theirs);
+        let values: usize = values.map(|one| content_bytes(one)).sum();
+        let bytes = base.head.bytes_to_encode() + values;
         let (base, now, store) = (
             base.clone(),
             self.shared.clock.now(),
             self.shared.api.describe(),
         );
         let nonce = self.posted.nonce;
-        let layout = match self.scope {
-            Scope::All if self.shared.budget.is_short() => self.shared.layout.for_few_bytes(),
-            Scope::All => self.shared.layout,
-            Scope::AllInHead | Scope::One => self.shared.layout.without_groups(),
-        };
+        let layout = self.layout();
         let edit = self
             .edit
             .as_ref()
@@ -226,6 +214,27 @@ impl Committer {
             propose(&base.head, base.version, &request)
         };
         off_runtime(bytes, work).await.and_then(|proposal| proposal)
+    }
+
+    /// What is to be decided about now.
+    fn in_scope(&self, batch: &[Pending]) -> Vec<Arc<Transaction>> {
+        let most = match self.scope {
+            Scope::All | Scope::AllInHead => batch.len(),
+            Scope::One => 1,
+        };
+        let waiting = batch.iter().take(most);
+        let transaction = |pending: &Pending| pending.request.transaction.clone();
+        waiting.map(transaction).collect()
+    }
+
+    /// Where it is to stand.
+    fn layout(&self) -> Layout {
+        let layout = self.shared.layout;
+        match self.scope {
+            Scope::All if self.shared.budget.is_short() => layout.for_few_bytes(),
+            Scope::All => layout,
+            Scope::AllInHead | Scope::One => layout.without_groups(),
+        }
     }
 
     /// What was made before a sweep may be removed by it, and has to be made anew.
