@@ -76,7 +76,7 @@ static GOALS: [Goal; 13] = [
     goal!("rate", [3], "sequential puts, next to k8s-kv", puts::next_to_k8s_kv),
     goal!("tasks", [4], "tasks putting at once", tasks::tasks),
     goal!("processes", [5], "processes putting at once", processes::processes),
-    // What it merges away is removed while reads in memory ask nobody.
+    // Not near the end, where one would have to wait until what it merges away is removed.
     goal!("density", [11], "density", bytes::density),
     goal!("cached", [6, 8], "reads in memory", memory::reads),
     goal!("get", [7], "linearizable gets", reads::linearizable),
