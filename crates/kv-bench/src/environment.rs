@@ -110,7 +110,13 @@ impl Environment {
         Ok(Buckets::config_maps(self.client()?, &self.namespace).without_write_budget())
     }
 
-    /// The same, with a count of what is sent.
+    /// Buckets whose default write budget is used up from the first byte: they write as fast as it allows in
+    /// the long run. A turn of the default one is part burst, more of it the shorter it is.
+    pub(crate) fn buckets_used_up(&self) -> anyhow::Result<Buckets> {
+        Ok(used_up(self.buckets()?))
+    }
+
+    /// Buckets without a write budget, with a count of what is sent.
     pub(crate) fn counted_buckets(&self) -> anyhow::Result<(Buckets, Counter)> {
         let (client, counter) = counted_client(self.config.clone())?;
         let buckets = Buckets::config_maps(client, &self.namespace).without_write_budget();
@@ -126,6 +132,12 @@ impl Environment {
             .delete(&self.namespace, &DeleteParams::default())
             .await;
     }
+}
+
+/// With the default budget's rate, and nothing at once.
+pub(crate) fn used_up(buckets: Buckets) -> Buckets {
+    const BYTES_PER_SECOND: u64 = 256 * 1024;
+    buckets.with_write_budget(BYTES_PER_SECOND, 0)
 }
 
 pub(crate) async fn config(kubeconfig: &std::path::Path) -> anyhow::Result<Config> {

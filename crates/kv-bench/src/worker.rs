@@ -27,7 +27,7 @@ use crate::combined::Combined;
 use crate::counting::{Counter, counted_client};
 use crate::data::{VALUE_BYTES, fresh_noise};
 use crate::drive::{Samples, drive};
-use crate::environment::config;
+use crate::environment::{config, used_up};
 use crate::opened::Opened;
 use crate::server::memory_bytes;
 
@@ -53,8 +53,9 @@ enum Task {
         tasks: usize,
         #[arg(long)]
         millis: u64,
+        /// The write budget, which there is none of else
         #[arg(long)]
-        has_budget: bool,
+        is_used_up: bool,
     },
     /// Put by hand, where the first of all processes writes for all
     PutCombined {
@@ -130,12 +131,11 @@ impl Worker {
                 number,
                 tasks,
                 millis,
-                has_budget,
+                is_used_up,
             } => {
-                let buckets = if has_budget {
-                    buckets
-                } else {
-                    buckets.without_write_budget()
+                let buckets = match is_used_up {
+                    true => used_up(buckets),
+                    false => buckets.without_write_budget(),
                 };
                 let store = buckets.open(&self.bucket, OpenMode::Open).await?;
                 store.get(&counter_key(number, 0)).await?;

@@ -127,13 +127,13 @@ pub(crate) async fn put_processes(
     processes: usize,
     tasks: usize,
     turn: Duration,
-    has_budget: bool,
+    is_used_up: bool,
 ) -> anyhow::Result<Vec<CountedUp>> {
     let task = |number| {
         let mut task = vec!["put".to_owned(), format!("--number={number}")];
         task.push(format!("--tasks={tasks}"));
         task.push(format!("--millis={}", turn.as_millis()));
-        task.extend(has_budget.then(|| "--has-budget".to_owned()));
+        task.extend(is_used_up.then(|| "--is-used-up".to_owned()));
         task
     };
     at_once(env, bucket, (0..processes).map(task)).await

@@ -127,6 +127,9 @@ pub(crate) async fn measure(
     Ok(report)
 }
 
+/// The name of a side with the default write budget, where nothing is left of it but what time adds.
+const USED_UP: &str = "ours, its write budget used up";
+
 /// A time for the table.
 pub(crate) fn time(micros: f64) -> String {
     match micros {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kv_configmap::Buckets;
+use kv_configmap::{Buckets, ConfigMapStore};
 use kv_core::OpenMode;
 use kv_memory::MemoryStore;
 use kv_redb::RedbStore;
 
-use super::{Report, rate, size, time};
+use super::{Report, USED_UP, rate, size, time};
 use crate::counting::Counts;
 use crate::data::{VALUE_BYTES, contents, entry_value, fresh_noise};
 use crate::drive::{Samples, drive, repeat};
@@ -206,6 +206,7 @@ pub(super) async fn next_to_k8s_kv(env: &Environment, report: &mut Report) -> an
         let stored = env.go.fill(&k8s_kv, contents(entries)).await?;
         let ours = filled(&env.buckets()?, &bucket, entries, entry_value).await?;
         let raw = RawMap::create(env.client()?, &env.namespace, &format!("{bucket}-raw")).await?;
+        let used_up = used_up(env, &format!("{bucket}-used-up"), entries).await?;
         let mut sides = [
             put_side("ours", &ours, entries, turn),
             Side::new("k8s-kv", || async {
@@ -213,15 +214,18 @@ pub(super) async fn next_to_k8s_kv(env: &Environment, report: &mut Report) -> an
                 Ok(theirs.samples)
             }),
             patch_side(raw, turn),
+            put_side(USED_UP, &used_up, entries, turn),
         ];
         let measured = interleave(effort, &mut sides).await?;
         let what = format!(
             "puts/s to k8s-kv's, bucket of {name} (its {})",
             size(stored as f64)
         );
-        let patch_to_theirs = measured.ratio(2, 1, Samples::rate);
-        let patches = rate(measured.median(2, Samples::rate));
-        let limit = format!("{patches} ({patch_to_theirs:.1}x)");
+        let with_ratio = |side| {
+            let found = rate(measured.median(side, Samples::rate));
+            let to_theirs = measured.ratio(side, 1, Samples::rate);
+            format!("{found} ({to_theirs:.1}x)")
+        };
         let finding = Finding::ratio(
             3,
             what,
@@ -232,7 +236,8 @@ pub(super) async fn next_to_k8s_kv(env: &Environment, report: &mut Report) -> an
             finding
                 .side("ours", rate(measured.median(0, Samples::rate)))
                 .side("k8s-kv", rate(measured.median(1, Samples::rate)))
-                .side("a raw PATCH", limit),
+                .side("a raw PATCH", with_ratio(2))
+                .side(USED_UP, with_ratio(3)),
         );
         for (side, curve) in curves.iter_mut().enumerate() {
             curve
@@ -242,4 +247,15 @@ pub(super) async fn next_to_k8s_kv(env: &Environment, report: &mut Report) -> an
     }
     report.curves.extend(curves);
     Ok(())
+}
+
+/// The same bucket, filled in no time, for puts where the write budget is used up.
+async fn used_up(
+    env: &Environment,
+    bucket: &str,
+    entries: u64,
+) -> anyhow::Result<Arc<ConfigMapStore>> {
+    drop(filled(&env.buckets()?, bucket, entries, entry_value).await?);
+    let buckets = env.buckets_used_up()?;
+    Ok(Arc::new(buckets.open(bucket, OpenMode::Open).await?))
 }
