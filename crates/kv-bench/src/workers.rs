@@ -34,7 +34,7 @@ impl Running {
         task: &[String],
     ) -> anyhow::Result<Self> {
         let mut command = command(env, bucket, task)?;
-        let options = "background_thread:true,dirty_decay_ms:100,muzzy_decay_ms:0";
+        let options = "background_thread:true,dirty_decay_ms:100";
         command.env("_RJEM_MALLOC_CONF", options);
         Self::spawn(command)
     }

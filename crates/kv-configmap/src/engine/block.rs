@@ -20,8 +20,8 @@ pub(super) enum Effort {
 
 impl Effort {
     /// The time that a put takes, and the density, in `docs/benchmark` judge the choice. Level 1 is no
-    /// faster than 2, and misses most of what repeats far away. A merge
-    /// with 16 takes several times as long as with 15.
+    /// faster than 2, and misses most of what repeats far away. A merge with 16 takes several times as
+    /// long as with 15.
     fn level(self) -> i32 {
         match self {
             Self::Fast => 2,
