@@ -229,9 +229,8 @@ impl Committer {
 
     /// Where it is to stand.
     fn layout(&self) -> Layout {
-        let layout = self.shared.layout;
+        let layout = self.shared.current_layout();
         match self.scope {
-            Scope::All if self.shared.budget.is_short() => layout.for_few_bytes(),
             Scope::All => layout,
             Scope::AllInHead | Scope::One => layout.without_groups(),
         }

@@ -256,7 +256,10 @@ impl Maintainer {
     fn merge_put_off(&self) -> Option<Instant> {
         let rested = self.merged_at? + MERGE_RESTS;
         let known = self.shared.known();
-        let is_due = known.present()?.head.is_merge_due(&self.shared.layout);
+        let is_due = known
+            .present()?
+            .head
+            .is_merge_due(&self.shared.current_layout());
         is_due.then_some(rested)
     }
 

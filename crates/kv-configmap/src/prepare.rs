@@ -88,7 +88,8 @@ impl Order {
 
     async fn plan(&mut self, plan: impl Plan) -> Option<(Arc<Present>, Job)> {
         let base = self.shared.known().present().cloned()?;
-        let (layout, nonce, mut round) = (self.shared.layout, self.nonce, self.round);
+        let (nonce, mut round) = (self.nonce, self.round);
+        let layout = self.shared.current_layout();
         let planned = base.clone();
         let work = move || (plan(&planned.head, &layout, nonce, &mut round), round);
         // It goes through all entries.

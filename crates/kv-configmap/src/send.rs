@@ -182,9 +182,10 @@ impl Committer {
 
     /// Whoever makes a flush or a merge due does it; others only where it does not come.
     fn wake_maintainer(&self, base: &Head, written: &Head) {
-        let (layout, doubled) = (&self.shared.layout, &self.shared.layout.doubled());
+        let layout = self.shared.current_layout();
+        let doubled = layout.doubled();
         let is_ours = |is_due: fn(&Head, &Layout) -> bool| {
-            is_due(written, layout) && (!is_due(base, layout) || is_due(written, doubled))
+            is_due(written, &layout) && (!is_due(base, &layout) || is_due(written, &doubled))
         };
         if is_ours(Head::is_flush_due) || is_ours(Head::is_merge_due) {
             let _ = self.maintainer.send(Wake::Due);

@@ -34,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) api: BucketApi,
     pub(crate) clock: Arc<ForwardClock>,
     pub(crate) cursors: Cursors,
+    /// How the bucket lies while there is budget.
     pub(crate) layout: Layout,
     pub(crate) hooks: Hooks,
     pub(crate) budget: Arc<WriteBudget>,
@@ -116,6 +117,14 @@ impl Shared {
             is_closed: AtomicBool::new(false),
             creation: tokio::sync::RwLock::default(),
             maintenance_failure: Mutex::default(),
+        }
+    }
+
+    /// How the bucket is to lie now.
+    pub(crate) fn current_layout(&self) -> Layout {
+        match self.budget.is_short() {
+            true => self.layout.for_few_bytes(),
+            false => self.layout,
         }
     }
 

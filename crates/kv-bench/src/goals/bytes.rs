@@ -33,21 +33,27 @@ pub(super) async fn written(env: &Environment, report: &mut Report) -> anyhow::R
         tokio::time::sleep(Duration::from_secs(2)).await;
         anyhow::Ok((env.servers.put_bytes().await? - before) / (puts / tasks * tasks) as f64)
     };
-    let sequential = each("written", env.buckets()?, 1, puts).await?;
-    let unlimited = each("written-together", env.buckets()?, 64, together).await?;
     // Short from the first byte, and there is never a wait: a wait would have more puts share a write.
-    let short = env.buckets()?.with_write_budget(u64::MAX, 0);
-    let short = each("written-short", short, 64, together).await?;
+    let short = || anyhow::Ok(env.buckets()?.with_write_budget(u64::MAX, 0));
+    let sequential = each("written", env.buckets()?, 1, puts).await?;
+    let sequential_short = each("written-short", short()?, 1, puts).await?;
+    let unlimited = each("written-together", env.buckets()?, 64, together).await?;
+    let short = each("written-together-short", short()?, 64, together).await?;
 
     let k8s_kv = written_by_k8s_kv(env).await?;
     let what = format!("bytes to etcd for a {VALUE_BYTES}-byte put, sequential, bucket of 1 MiB");
-    let finding = Finding::ratio(10, what, sequential, Bound::AtMost(10_240.0));
+    let finding = Finding::ratio(10, &what, sequential, Bound::AtMost(10_240.0));
     report.findings.push(
         finding
             .figure("B")
             .count_within(4_000.0..=9_000.0)
             .side("k8s-kv", size(k8s_kv)),
     );
+    let what = format!("{what}, while the write budget is short");
+    let finding = Finding::ratio(10, what, sequential_short, Bound::AtMost(4_096.0)).figure("B");
+    report
+        .findings
+        .push(finding.count_within(1_000.0..=4_096.0));
     // How many puts share a write depends on the machine.
     let what = format!(
         "bytes to etcd for a {VALUE_BYTES}-byte put, 64 tasks, bucket of 1 MiB, while the write budget is short"

@@ -225,7 +225,7 @@ fn what_would_be_too_many_runs_is_merged_before() {
     let mut round = Round::default();
     while let Some(job) = merge(&head, &layout, 1, &mut round) {
         let before = head.runs.len();
-        assert!(head.apply(&job.edit, false));
+        assert!(head.apply(&job.edit, &layout));
         assert!(head.runs.len() < before);
     }
     assert_eq!(head.runs.len(), RUNS / 8 * 7);

@@ -1,8 +1,10 @@
 use kv_core::Revision;
 
 use super::head::{Base, Head};
+use super::layout::Layout;
 use super::run::Run;
 use super::state::Range;
+use crate::hooks::Bug;
 
 /// A change of how a bucket is stored that leaves what it holds as it is. It rides on a commit,
 /// or is a write of its own.
@@ -26,9 +28,9 @@ pub(crate) struct Replacement {
 
 impl Head {
     /// Applies an edit that was prepared on an earlier head. `false`: it no longer fits.
-    pub(super) fn apply(&mut self, edit: &Edit, is_unchecked: bool) -> bool {
+    pub(super) fn apply(&mut self, edit: &Edit, layout: &Layout) -> bool {
         match edit {
-            Edit::Replace(replacement) => self.replace(replacement, is_unchecked),
+            Edit::Replace(replacement) => self.replace(replacement, layout),
             Edit::RaiseSweepEpoch => {
                 self.raise_sweep_epoch();
                 true
@@ -50,7 +52,7 @@ impl Head {
         }
     }
 
-    fn replace(&mut self, replacement: &Replacement, is_unchecked: bool) -> bool {
+    fn replace(&mut self, replacement: &Replacement, layout: &Layout) -> bool {
         let Replacement {
             sweep_epoch,
             range,
@@ -70,17 +72,19 @@ impl Head {
             && self.runs[first..end] == *replaced
             && (!is_flush || self.can_flush(*range))
             && (is_flush || end > 0 && self.runs[end - 1].revision == range.through);
-        if !(fits || is_unchecked && is_flush) {
+        let is_unchecked = is_flush && layout.bug == Some(Bug::FlushOfAnotherBase);
+        if !(fits || is_unchecked) {
             return false;
         }
         let ended = self.flushed();
         self.runs.splice(first..end, by.iter().cloned());
         self.outdate_flushes(ended);
         if is_flush {
-            self.cover(Base {
+            let base = Base {
                 revision: range.through,
                 ..Base::default()
-            });
+            };
+            self.cover(base, layout);
         }
         self.forget_tombstones(*range);
         true

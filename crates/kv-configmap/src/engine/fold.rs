@@ -41,7 +41,7 @@ impl Head {
         }
         self.absorb_runs(layout, before);
         if self.is_small_again(layout) {
-            self.collapse(before);
+            self.collapse(layout, before);
         }
         let mut tail = self.tail.compress().ok_or(Excess::Head)?;
         self.tail_stored_bytes = tail.len();
@@ -106,10 +106,11 @@ impl Head {
             && let Some(run) = self.next_run().cloned()
             && run.revision <= before
         {
-            self.cover(Base {
+            let base = Base {
                 revision: run.revision,
                 ..Base::default()
-            });
+            };
+            self.cover(base, layout);
             self.runs.push(run);
         }
     }
@@ -146,8 +147,8 @@ impl Head {
     }
 
     /// Puts a base in place, and takes what it covers out of the tail.
-    pub(super) fn cover(&mut self, base: Base) {
-        let removed = self.tail.trim(base.revision);
+    pub(super) fn cover(&mut self, base: Base, layout: &Layout) {
+        let removed = self.tail.trim(base.revision, layout.overlap_bytes);
         self.base = base;
         self.unfoldable_bytes = 0;
         // Only the last commit of a write was ever the state that somebody read.
@@ -205,11 +206,12 @@ impl Head {
         if layout.has_segments && stored.len() > layout.base_bytes && !is_overlong {
             return Folding::TooMuch;
         }
-        self.cover(Base {
+        let base = Base {
             revision: before,
             stored,
             raw_bytes: raw.len(),
-        });
+        };
+        self.cover(base, layout);
         if has_runs {
             // A flush that was prepared before has these runs, whose segments are no longer named.
             self.raise_sweep_epoch();
@@ -267,7 +269,7 @@ impl Head {
     }
 
     /// Makes all that the commits up to `before` have left the base; no run is left.
-    fn collapse(&mut self, before: Revision) {
+    fn collapse(&mut self, layout: &Layout, before: Revision) {
         let range = Range {
             after: Revision::ZERO,
             through: before,
@@ -281,11 +283,12 @@ impl Head {
         let ended = self.flushed();
         self.runs.clear();
         self.outdate_flushes(ended);
-        self.cover(Base {
+        let base = Base {
             revision: before,
             stored,
             raw_bytes: raw.len(),
-        });
+        };
+        self.cover(base, layout);
         self.forget_tombstones(range);
     }
 

@@ -209,7 +209,7 @@ fn runs_in_a_tail_that_is_never_flushed_leave_it_all_the_same() {
                 assert_eq!(bucket.head.segments_dropped_since(&earlier).len(), 1);
                 // It would put runs in place whose segments are no longer named.
                 let flush = flush(&earlier, &Layout::SEGMENTED, 1).unwrap();
-                assert!(!bucket.head.clone().apply(&flush.edit, false));
+                assert!(!bucket.head.clone().apply(&flush.edit, &bucket.layout));
             }
         }
         assert_eq!(folds, before_the_run);

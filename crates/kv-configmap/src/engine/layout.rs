@@ -13,6 +13,9 @@ pub(crate) struct Layout {
     pub(crate) longest_tail_bytes: usize,
     /// The size, compressed, up to which what leaves the tail stays in the head.
     pub(crate) base_bytes: usize,
+    /// How much of what was folded or flushed stays in the tail, before compression, for those who
+    /// follow the bucket and are a few commits behind.
+    pub(crate) overlap_bytes: usize,
     /// A commit above this size, before compression, is written to segments of its own.
     pub(crate) inline_commit_bytes: usize,
     /// Several commits of one write above this size, compressed, or above that of one commit, are
@@ -48,6 +51,7 @@ impl Layout {
         tail_bytes: 8 * 1024,
         longest_tail_bytes: 256 * 1024,
         base_bytes: 4 * 1024,
+        overlap_bytes: 2 * 1024,
         inline_commit_bytes: 32 * 1024,
         inline_group_bytes: 16 * 1024,
         tail_runs: 8,
@@ -94,10 +98,14 @@ impl Layout {
         }
     }
 
-    /// Where bytes are what limits the writes: a group is written once in a segment of its own, with two
-    /// requests; in the head, with one, it is written with every commit until it has been flushed.
+    /// Where bytes are what limits the writes, not requests: the head, which every commit writes anew,
+    /// stays as small as it can. A flush comes earlier, and a group is written once, in a segment of its
+    /// own with a request of its own.
     pub(crate) fn for_few_bytes(&self) -> Self {
         Self {
+            tail_bytes: self.tail_bytes / 4,
+            base_bytes: self.base_bytes / 4,
+            overlap_bytes: self.overlap_bytes / 4,
             inline_group_bytes: self.inline_group_bytes / 8,
             ..*self
         }

@@ -187,12 +187,14 @@ enum Step {
     Flush,
     Merge,
     Remember,
-    /// From now on another process writes: one that opens the bucket, or that knows it as it once was.
-    TakeOver(Option<usize>),
+    /// From now on another process writes: one that opens the bucket, or that knows it as it once was,
+    /// and whose budget may be short.
+    TakeOver(Option<usize>, bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let size = prop_oneof![6 => 0..60_usize, 2 => 200..400_usize, 1 => 1_200..5_000_usize];
+    let known = proptest::option::of(0..8_usize);
     let change = (0..12_u8, proptest::option::weighted(0.7, size.clone()));
     prop_oneof![
         8 => (0..12_u8, size).prop_map(|(key, size)| Step::Put(key, size)),
@@ -201,7 +203,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Flush),
         3 => Just(Step::Merge),
         2 => Just(Step::Remember),
-        2 => proptest::option::of(0..8_usize).prop_map(Step::TakeOver),
+        2 => (known, any::<bool>()).prop_map(|(known, is_short)| Step::TakeOver(known, is_short)),
     ]
 }
 
@@ -248,10 +250,14 @@ fn live(steps: &[Step]) -> (Bucket, Vec<Head>) {
             Step::Flush => drop(bucket.flush()),
             Step::Merge => drop(bucket.merge()),
             Step::Remember => remembered.push(bucket.head.clone()),
-            Step::TakeOver(known) => {
+            Step::TakeOver(known, is_short) => {
                 let known = known.and_then(|index| remembered.get(index % remembered.len().max(1)));
                 (bucket.head, _) = bucket.read(known).unwrap();
                 bucket.writer += 1;
+                bucket.layout = match is_short {
+                    true => Layout::TINY.for_few_bytes(),
+                    false => Layout::TINY,
+                };
             }
         }
         bucket.check(None);
@@ -381,6 +387,31 @@ fn grow_to_sixteen_mebibytes(layout: Layout, head_bytes: usize) {
     bucket.round_trip_counts();
 }
 
+/// However many entries there are, and whether they are put anew or overwritten.
+#[test]
+fn where_bytes_are_short_a_put_writes_a_small_head() {
+    for (entries, layout, head_bytes) in [
+        (40, Layout::SEGMENTED.for_few_bytes(), 2_300),
+        (20_000, Layout::SEGMENTED.for_few_bytes(), 2_300),
+        (40, Layout::SEGMENTED, 10_000),
+        (20_000, Layout::SEGMENTED, 7_000),
+    ] {
+        let mut bucket = Bucket::new(layout);
+        let mut random = StdRng::seed_from_u64(5);
+        let (mut heads, puts) = (0, 2_000);
+        for _ in 0..puts {
+            let name = format!("key {}", random.random_range(0..entries));
+            assert!(bucket.put(&name, noise(&mut random, 100)));
+            heads += bucket.bytes.len();
+            bucket.maintain();
+        }
+        let (head, edits) = (heads / puts, bucket.number as usize - puts);
+        assert!(head < head_bytes, "{entries} entries: {head} bytes a head");
+        assert!(edits < puts / 10, "{entries} entries: {edits} edits");
+        bucket.check(None);
+    }
+}
+
 /// None of the runs is small enough to be merged.
 #[test]
 fn what_large_commits_have_overwritten_is_compacted() {
@@ -425,21 +456,24 @@ fn an_edit_that_no_longer_fits_changes_nothing() {
     }
     let early = flush(&bucket.head, &bucket.layout, 1).unwrap();
     let mut same = bucket.head.clone();
-    assert!(same.apply(&early.edit, false));
-    assert!(!same.apply(&early.edit, false), "another one was faster");
+    assert!(same.apply(&early.edit, &bucket.layout));
+    assert!(
+        !same.apply(&early.edit, &bucket.layout),
+        "another one was faster"
+    );
     bucket.delete("7");
     assert!(bucket.flush(), "and went further");
     assert!(
-        !bucket.head.clone().apply(&early.edit, false),
+        !bucket.head.clone().apply(&early.edit, &bucket.layout),
         "it would bring back what is deleted"
     );
     assert!(bucket.put("x", vec![1; 40]));
     let late = flush(&bucket.head, &bucket.layout, 2).unwrap();
-    assert!(bucket.head.clone().apply(&late.edit, false));
+    assert!(bucket.head.clone().apply(&late.edit, &bucket.layout));
     let mut swept = bucket.head.clone();
-    assert!(swept.apply(&Edit::RaiseSweepEpoch, false));
+    assert!(swept.apply(&Edit::RaiseSweepEpoch, &bucket.layout));
     assert!(
-        !swept.apply(&late.edit, false),
+        !swept.apply(&late.edit, &bucket.layout),
         "its segments may have been swept"
     );
 }
@@ -582,6 +616,6 @@ fn a_flush_from_before_the_bucket_got_small_again_does_not_fit() {
     assert!(bucket.flush());
     bucket.delete("large");
     assert!(bucket.head.segments().is_empty(), "it is small again");
-    assert!(!bucket.head.clone().apply(&early.edit, false));
+    assert!(!bucket.head.clone().apply(&early.edit, &bucket.layout));
     bucket.check(None);
 }

@@ -157,10 +157,9 @@ impl Draft {
             next = Revision::new(base.revision().get() + 1);
         }
         let mut head = base.clone();
-        let is_unchecked = request.layout.bug == Some(Bug::FlushOfAnotherBase);
         let has_edit = request
             .edit
-            .is_some_and(|edit| head.apply(edit, is_unchecked));
+            .is_some_and(|edit| head.apply(edit, request.layout));
         head.lead(request.leader, request.batch.writer);
         let mut draft = Self {
             head,

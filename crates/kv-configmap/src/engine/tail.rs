@@ -14,10 +14,6 @@ use super::proto;
 use super::run::Run;
 use super::time::{from_millis, to_millis};
 
-/// How much of what was folded or flushed stays in the tail, before compression, for those who
-/// follow the bucket and are a few commits behind.
-const OVERLAP_BYTES: usize = 2 * 1024;
-
 /// The last commits, oldest first, each encoded once and for all.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tail {
@@ -109,14 +105,14 @@ impl Tail {
         found.ok().map(|index| &self.commits[index])
     }
 
-    /// Removes commits up to `covered`, but for the newest few. A commit in segments of its own
+    /// Removes commits up to `covered`, but for the newest few of `overlap_bytes`. A commit in segments of its own
     /// goes, with all before it: from now on its segments can be merged away.
-    pub(super) fn trim(&mut self, covered: Revision) -> Vec<Revision> {
+    pub(super) fn trim(&mut self, covered: Revision, overlap_bytes: usize) -> Vec<Revision> {
         let end = self.commits.len() - self.after(covered).len();
         let mut kept = 0;
         let is_kept = |commit: &&Logged| {
             kept += commit.encoded.len();
-            commit.run.is_none() && kept <= OVERLAP_BYTES
+            commit.run.is_none() && kept <= overlap_bytes
         };
         let overlap = self.commits[..end].iter().rev().take_while(is_kept).count();
         let removed: Vec<_> = self.commits.drain(..end - overlap).collect();
