@@ -203,7 +203,11 @@ impl Head {
         let Some(stored) = block::compress(&raw, Effort::Fast) else {
             return Folding::TooMuch;
         };
-        if layout.has_segments && stored.len() > layout.base_bytes && !is_overlong {
+        let most = match self.unfoldable_bytes {
+            0 => layout.base_bytes,
+            _ => layout.largest_base_bytes,
+        };
+        if layout.has_segments && stored.len() > most && !is_overlong {
             return Folding::TooMuch;
         }
         let base = Base {

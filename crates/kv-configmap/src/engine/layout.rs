@@ -13,6 +13,8 @@ pub(crate) struct Layout {
     pub(crate) longest_tail_bytes: usize,
     /// The size, compressed, up to which what leaves the tail stays in the head.
     pub(crate) base_bytes: usize,
+    /// The same for a tail that has become twice as long, for its flush does not come.
+    pub(crate) largest_base_bytes: usize,
     /// How much of what was folded or flushed stays in the tail, before compression, for those who
     /// follow the bucket and are a few commits behind.
     pub(crate) overlap_bytes: usize,
@@ -51,6 +53,7 @@ impl Layout {
         tail_bytes: 8 * 1024,
         longest_tail_bytes: 256 * 1024,
         base_bytes: 4 * 1024,
+        largest_base_bytes: 4 * 1024,
         overlap_bytes: 2 * 1024,
         inline_commit_bytes: 32 * 1024,
         inline_group_bytes: 16 * 1024,
@@ -67,6 +70,7 @@ impl Layout {
     pub(crate) const SINGLE_OBJECT: Self = Self {
         has_segments: false,
         base_bytes: CAPACITY,
+        largest_base_bytes: CAPACITY,
         bucket_bytes: CAPACITY as u64,
         ..Self::SEGMENTED
     };
@@ -76,6 +80,7 @@ impl Layout {
         tail_bytes: 160,
         longest_tail_bytes: 1_024,
         base_bytes: 80,
+        largest_base_bytes: 80,
         inline_commit_bytes: 1_024,
         inline_group_bytes: 120,
         tail_runs: 2,

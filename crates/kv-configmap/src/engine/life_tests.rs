@@ -187,14 +187,14 @@ enum Step {
     Flush,
     Merge,
     Remember,
-    /// From now on another process writes: one that opens the bucket, or that knows it as it once was,
-    /// and whose budget may be short.
-    TakeOver(Option<usize>, bool),
+    /// From now on another process writes: one that opens the bucket, or that knows it as it once was.
+    TakeOver(Option<usize>),
+    /// The budget becomes short, or is no longer.
+    Short(bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let size = prop_oneof![6 => 0..60_usize, 2 => 200..400_usize, 1 => 1_200..5_000_usize];
-    let known = proptest::option::of(0..8_usize);
     let change = (0..12_u8, proptest::option::weighted(0.7, size.clone()));
     prop_oneof![
         8 => (0..12_u8, size).prop_map(|(key, size)| Step::Put(key, size)),
@@ -203,7 +203,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Flush),
         3 => Just(Step::Merge),
         2 => Just(Step::Remember),
-        2 => (known, any::<bool>()).prop_map(|(known, is_short)| Step::TakeOver(known, is_short)),
+        2 => proptest::option::of(0..8_usize).prop_map(Step::TakeOver),
+        2 => any::<bool>().prop_map(Step::Short),
     ]
 }
 
@@ -250,15 +251,13 @@ fn live(steps: &[Step]) -> (Bucket, Vec<Head>) {
             Step::Flush => drop(bucket.flush()),
             Step::Merge => drop(bucket.merge()),
             Step::Remember => remembered.push(bucket.head.clone()),
-            Step::TakeOver(known, is_short) => {
+            Step::TakeOver(known) => {
                 let known = known.and_then(|index| remembered.get(index % remembered.len().max(1)));
                 (bucket.head, _) = bucket.read(known).unwrap();
                 bucket.writer += 1;
-                bucket.layout = match is_short {
-                    true => Layout::TINY.for_few_bytes(),
-                    false => Layout::TINY,
-                };
             }
+            Step::Short(true) => bucket.layout = Layout::TINY.for_few_bytes(),
+            Step::Short(false) => bucket.layout = Layout::TINY,
         }
         bucket.check(None);
         if let Some(last) = remembered.last() {

@@ -219,12 +219,12 @@ mod tests {
     }
 
     /// What merges write for each byte that is flushed, and the most runs there are meanwhile.
-    fn cost(flush_bytes: u32) -> (f64, usize) {
+    fn cost(layout: &Layout, flush_bytes: u32) -> (f64, usize) {
         let (mut runs, mut flushed, mut written, mut most) = (Vec::new(), 0, 0, 0);
         while flushed < 16 << 20 {
             runs.push(run(flush_bytes));
             flushed += flush_bytes;
-            while let Some(merged) = tier(&runs, &Layout::SEGMENTED) {
+            while let Some(merged) = tier(&runs, layout) {
                 let bytes = runs.drain(merged).map(|run| run.segments[0].bytes).sum();
                 written += bytes;
                 runs.push(run(bytes));
@@ -237,10 +237,15 @@ mod tests {
     /// Merging whatever is small enough, as soon as it is enough, writes a run of 64 KiB anew for
     /// every seven flushes after it: three times what is flushed.
     #[test]
-    fn an_entry_is_merged_twice() {
+    fn an_entry_is_merged_twice_and_small_runs_once_more() {
         for kib in [4, 6, 8, 9, 12, 24] {
-            let (written, runs) = cost(kib * 1_024);
+            let (written, runs) = cost(&Layout::SEGMENTED, kib * 1_024);
             assert!(written <= 2.0, "{kib} KiB: {written}");
+            assert!(runs < 80, "{kib} KiB: {runs} runs");
+        }
+        for kib in [2, 3, 4, 8] {
+            let (written, runs) = cost(&Layout::SEGMENTED.for_few_bytes(), kib * 1_024);
+            assert!(written <= 3.0, "{kib} KiB: {written}");
             assert!(runs < 80, "{kib} KiB: {runs} runs");
         }
     }

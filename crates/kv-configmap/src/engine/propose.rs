@@ -123,7 +123,7 @@ pub(crate) fn propose(
 fn can_make_room(excess: Excess, base: &Head, layout: &Layout) -> bool {
     layout.has_segments
         && match excess {
-            Excess::Head => base.head_bytes() > layout.tail_bytes + layout.base_bytes,
+            Excess::Head => base.is_flush_due(layout),
             Excess::Manifest => can_shrink_manifest(base, layout),
             Excess::Bucket => false,
         }

@@ -163,6 +163,21 @@ async fn where_bytes_are_limited_one_put_after_the_other_leaves_a_small_head() {
     assert!(requests < puts * 5 / 4, "{requests} requests");
 }
 
+/// What cannot leave the head is to be folded as soon as it would be without a limit.
+#[tokio::test(start_paused = true)]
+async fn where_bytes_are_limited_and_segments_are_refused_the_head_stays_small() {
+    let server = FakeApiServer::new();
+    let store = open(&server).await;
+    server.inject(Fault::quota_exceeded().on(Verb::Create).always());
+    let mut largest = 0;
+    for number in 0..300 {
+        let put = store.put(format!("{}", number % 20), noise(number, 100));
+        put.await.expect("a put");
+        largest = largest.max(head_bytes(&server) / 4 * 3);
+    }
+    assert!(largest < 16_000, "{largest} bytes");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_watcher_sees_each_of_the_puts_that_share_a_write() {
     let server = FakeApiServer::new();
