@@ -105,8 +105,8 @@ impl Tail {
         found.ok().map(|index| &self.commits[index])
     }
 
-    /// Removes commits up to `covered`, but for the newest few of `overlap_bytes`. A commit in segments of its own
-    /// goes, with all before it: from now on its segments can be merged away.
+    /// Removes commits up to `covered`, but for the newest that have `overlap_bytes`. A commit in
+    /// segments of its own goes, with all before it: from now on its segments can be merged away.
     pub(super) fn trim(&mut self, covered: Revision, overlap_bytes: usize) -> Vec<Revision> {
         let end = self.commits.len() - self.after(covered).len();
         let mut kept = 0;

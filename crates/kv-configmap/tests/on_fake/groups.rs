@@ -163,7 +163,7 @@ async fn where_bytes_are_limited_one_put_after_the_other_leaves_a_small_head() {
     assert!(requests < puts * 5 / 4, "{requests} requests");
 }
 
-/// What cannot leave the head is to be folded as soon as it would be without a limit.
+/// What cannot leave the head is folded there.
 #[tokio::test(start_paused = true)]
 async fn where_bytes_are_limited_and_segments_are_refused_the_head_stays_small() {
     let server = FakeApiServer::new();
