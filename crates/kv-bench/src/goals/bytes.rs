@@ -16,22 +16,21 @@ use crate::stores::{create, filled, of_size, put, settle};
 
 /// Goal 10: the bytes that etcd writes for a put.
 pub(super) async fn written(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
-    // Enough for the last merge not to matter; many at once are soon done.
-    let (puts, together) = match env.effort.is_quick {
-        true => (800, 20_000),
-        false => (10_000, 40_000),
+    // Enough for the last merge not to matter; many at once are soon done. A merge is put off by a second.
+    let (puts, together, for_merges) = match env.effort.is_quick {
+        true => (800, 20_000, Duration::from_millis(1_500)),
+        false => (10_000, 40_000, Duration::from_secs(2)),
     };
-    const FOR_MERGES: Duration = Duration::from_millis(1_500);
     let each = |bucket: &'static str, buckets: Buckets, tasks: u64, puts: u64| async move {
         // Compactions take as much as puts have taken before them.
         let (store, entries) = of_size(&buckets, bucket, 1024 * 1024).await?;
-        // For merges that were put off, by a second; so it is afterwards.
-        tokio::time::sleep(FOR_MERGES).await;
+        // For merges that were put off; so it is afterwards.
+        tokio::time::sleep(for_merges).await;
         let before = env.servers.put_bytes().await?;
         let task = |_| repeat(puts / tasks, |_| put(&*store, entries));
         try_join_all((0..tasks).map(task)).await?;
         settle(&store).await?;
-        tokio::time::sleep(FOR_MERGES).await;
+        tokio::time::sleep(for_merges).await;
         anyhow::Ok((env.servers.put_bytes().await? - before) / (puts / tasks * tasks) as f64)
     };
     // Short from the first byte, and there is never a wait: a wait would have more puts share a write.

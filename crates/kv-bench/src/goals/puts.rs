@@ -22,7 +22,7 @@ use crate::times::ServerTimes;
 
 /// Goal 1: a put is one request, and hardly more with flushes, merges and sweeps.
 pub(super) async fn requests(env: &Environment, report: &mut Report) -> anyhow::Result<()> {
-    let puts = if env.effort.is_quick { 2_000 } else { 10_000 };
+    let puts = if env.effort.is_quick { 1_500 } else { 10_000 };
     let (buckets, counter) = env.counted_buckets()?;
     let store = create(&buckets, "requests").await?;
     // A bucket is small until its first flush.
