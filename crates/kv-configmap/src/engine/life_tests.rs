@@ -386,6 +386,25 @@ fn grow_to_sixteen_mebibytes(layout: Layout, head_bytes: usize) {
     bucket.round_trip_counts();
 }
 
+#[test]
+fn what_a_flush_makes_room_for_waits_for_it() {
+    for layout in [Layout::SEGMENTED, Layout::SEGMENTED.for_few_bytes()] {
+        let mut bucket = Bucket::new(layout);
+        let mut random = StdRng::seed_from_u64(9);
+        let mut count = 0;
+        while bucket.put(&format!("{count}"), noise(&mut random, 30_000)) {
+            count += 1;
+            assert!(count < 40, "nothing flushes it");
+        }
+        let one_more = Transaction::new().put(key("one more"), noise(&mut random, 30_000));
+        let Proposal { outcomes, write } = bucket.propose(1, &[one_more], None);
+        assert!(outcomes.is_empty() && write.is_none(), "it waits");
+        assert!(bucket.flush());
+        assert!(bucket.put("one more", noise(&mut random, 30_000)));
+        bucket.check(None);
+    }
+}
+
 /// However many entries there are, and whether they are put anew or overwritten.
 #[test]
 fn where_bytes_are_short_a_put_writes_a_small_head() {

@@ -1,4 +1,5 @@
-//! Many puts at once: they share a write, which names a segment that holds them.
+//! Where bytes are limited: many puts at once share a write, which names a segment that holds them,
+//! and one put after the other leaves a small head.
 
 use std::time::Duration;
 
